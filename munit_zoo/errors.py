@@ -1,0 +1,121 @@
+"""Every error a user of the package can cause. One root, so that a caller can catch them all."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "AmbiguousComponentError",
+    "BrokenComponentError",
+    "CheckpointError",
+    "ComponentError",
+    "ConfigError",
+    "ContractError",
+    "DataError",
+    "FrozenConfigError",
+    "GraphError",
+    "MunitZooError",
+    "Problem",
+    "UnknownComponentError",
+    "UsageError",
+    "WeightsError",
+    "suggest",
+]
+
+
+def suggest(word: str, known: Iterable[str], *, limit: int = 3) -> str:
+    """The sentence "Did you mean 'x'?" for the nearest of `known`, or "" when nothing is near."""
+    by_fold = {candidate.casefold(): candidate for candidate in known}
+    near = difflib.get_close_matches(word.casefold(), by_fold, n=limit, cutoff=0.6)
+    if not near:
+        return ""
+    return "Did you mean " + " or ".join(repr(by_fold[match]) for match in near) + "?"
+
+
+class MunitZooError(Exception):
+    """Root of the package's errors. The command line prints one as text and exits with status 2."""
+
+
+class UsageError(MunitZooError):
+    """A call or command line that asks for something that cannot be done."""
+
+
+class ComponentError(MunitZooError):
+    """Something is wrong with a named component."""
+
+
+class UnknownComponentError(ComponentError):
+    """No component of this kind has this name."""
+
+
+class AmbiguousComponentError(ComponentError):
+    """Two distributions offer one name; `dist:name` says which is meant."""
+
+
+class BrokenComponentError(ComponentError):
+    """The component is listed, but importing it failed."""
+
+
+class ContractError(ComponentError):
+    """A class, or an instance of it, does not keep the contract of its kind."""
+
+
+class GraphError(MunitZooError):
+    """A graph of named tensors is inconsistent: unknown name, cycle, clash of shapes."""
+
+
+class DataError(MunitZooError):
+    """Images are missing, unreadable, or not of the declared form."""
+
+
+class CheckpointError(MunitZooError):
+    """A run or snapshot cannot be read, or does not fit what it is read into."""
+
+
+class WeightsError(MunitZooError):
+    """Pretrained weights are absent, or are not what they are said to be."""
+
+
+class FrozenConfigError(MunitZooError):
+    """A resolved config was about to be changed."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a config.
+
+    path: dotted path of the key (`MODEL.DECODER.NORM`), "" for the file as a whole.
+    message: what is wrong, what is allowed and how to mend it.
+    origin: where the value was written (`file:line` or `command line`), "" when nowhere.
+    """
+
+    path: str
+    message: str
+    origin: str = ""
+
+    def __str__(self) -> str:
+        where = f" ({self.origin})" if self.origin else ""
+        return f"{self.path or 'config'}{where}: {self.message}"
+
+
+class ConfigError(MunitZooError):
+    """All problems of one config, reported together.
+
+    problems: the single problems, in the order of the config.
+    """
+
+    def __init__(self, problems: Sequence[Problem], *, source: str = "") -> None:
+        self.problems = tuple(problems)
+        self.source = source
+        count = len(self.problems)
+        head = f"{count} problem{'s' if count != 1 else ''} in the config {source}".rstrip()
+        super().__init__("\n".join([head + ":", *(f"  - {problem}" for problem in self.problems)]))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_config_error, (self.problems, self.source))
+
+
+def _config_error(problems: Sequence[Problem], source: str) -> ConfigError:
+    return ConfigError(problems, source=source)

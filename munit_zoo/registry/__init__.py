@@ -1,0 +1,73 @@
+"""Names for components: one registry a kind, ours and third parties' found the same way."""
+
+from munit_zoo.registry._contracts import CONTRACTS, Contract
+from munit_zoo.registry._discovery import CORE, Entry
+from munit_zoo.registry._kinds import (
+    ACTIVATIONS,
+    CONTENT_ENCODERS,
+    DATASETS,
+    DECODERS,
+    DISCRIMINATORS,
+    LOSSES,
+    MAPPINGS,
+    METRICS,
+    MODELS,
+    NORMS,
+    OPTIMIZERS,
+    REGISTRIES,
+    SCHEDULES,
+    STYLE_ENCODERS,
+    registry,
+)
+from munit_zoo.registry._registry import Description, Factory, Registry
+from munit_zoo.registry._signature import Setting, Signature, read_signature
+from munit_zoo.registry._slots import (
+    Activation,
+    ContentEncoder,
+    Decoder,
+    Discriminator,
+    Norm,
+    Slot,
+    SlotDefault,
+    StyleEncoder,
+    StyleMapping,
+    slot,
+)
+
+__all__ = [
+    "ACTIVATIONS",
+    "CONTENT_ENCODERS",
+    "CONTRACTS",
+    "CORE",
+    "DATASETS",
+    "DECODERS",
+    "DISCRIMINATORS",
+    "LOSSES",
+    "MAPPINGS",
+    "METRICS",
+    "MODELS",
+    "NORMS",
+    "OPTIMIZERS",
+    "REGISTRIES",
+    "SCHEDULES",
+    "STYLE_ENCODERS",
+    "Activation",
+    "ContentEncoder",
+    "Contract",
+    "Decoder",
+    "Description",
+    "Discriminator",
+    "Entry",
+    "Factory",
+    "Norm",
+    "Registry",
+    "Setting",
+    "Signature",
+    "Slot",
+    "SlotDefault",
+    "StyleEncoder",
+    "StyleMapping",
+    "read_signature",
+    "registry",
+    "slot",
+]

@@ -1,0 +1,190 @@
+"""What each kind of component promises, in words that need no torch.
+
+A component is an ordinary class. Its positional parameters are *wired* by whoever builds it; its
+keyword-only parameters are its config keys. The contract of a kind names the wired parameters, the
+methods a class has and the attributes a built instance shows.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from munit_zoo.errors import ContractError
+from munit_zoo.registry._signature import Signature, read_signature
+
+__all__ = ["CONTRACTS", "Contract"]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The contract of one kind of component.
+
+    kind: singular name, as on the command line (`content_encoder`).
+    group: entry-point group for third parties; None for kinds that only the package itself fills.
+    summary: one sentence for documentation and errors.
+    wired: positional parameters each component of the kind takes, in this order.
+    optional: further positional parameters it may take after those.
+    methods: what the class must define beyond `__init__`.
+    attributes: what a built instance must show.
+    version: raised when the contract changes; plug-ins state the one they were written for.
+    """
+
+    kind: str
+    group: str | None
+    summary: str
+    wired: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    version: int = 1
+
+    @property
+    def call(self) -> str:
+        """The wired part of a signature, for messages: `(num_features)`."""
+        return "(" + ", ".join([*self.wired, *(f"[{name}]" for name in self.optional)]) + ")"
+
+    def check_class(self, component: object, label: str) -> Signature:
+        """The signature of a class that keeps the contract.
+
+        Raises ContractError, saying what to change, where it does not.
+        """
+        if not inspect.isclass(component):
+            raise ContractError(
+                f"{label} is {type(component).__name__} {component!r}, not a class. "
+                f"A {self.kind} is a class with the positional parameters {self.call}."
+            )
+        made_for = getattr(component, "contract_version", self.version)
+        if made_for != self.version:
+            raise ContractError(
+                f"{label} was written for version {made_for} of the {self.kind} contract; "
+                f"this munit_zoo has version {self.version}. Install matching versions of both."
+            )
+        signature = read_signature(component, label)
+        allowed = (*self.wired, *self.optional)
+        given = signature.wired
+        if len(given) < len(self.wired) or given != allowed[: len(given)]:
+            raise ContractError(
+                f"{label} takes the positional parameters ({', '.join(given)}); "
+                f"a {self.kind} takes {self.call}, in that order and by these names. "
+                "Settings belong after `*`, as keyword-only parameters."
+            )
+        missing = [m for m in self.methods if not callable(getattr(component, m, None))]
+        if missing:
+            raise ContractError(
+                f"{label} lacks the method{'s' if len(missing) > 1 else ''} "
+                f"{', '.join(missing)} that each {self.kind} has."
+            )
+        return signature
+
+    def check_instance(self, instance: object, label: str) -> None:
+        """Raises ContractError where a built instance lacks an attribute of the contract."""
+        missing = [name for name in self.attributes if not hasattr(instance, name)]
+        if missing:
+            raise ContractError(
+                f"{label}, once built, has no attribute {', '.join(missing)}. Each {self.kind} "
+                f"sets {', '.join(self.attributes)} in __init__."
+            )
+
+
+def _contract(kind: str, plural: str | None, summary: str, **promises: tuple[str, ...]) -> Contract:
+    group = f"munit_zoo.{plural}" if plural else None
+    return Contract(kind, group, summary, **promises)
+
+
+CONTRACTS: Mapping[str, Contract] = MappingProxyType(
+    {
+        contract.kind: contract
+        for contract in (
+            _contract(
+                "norm",
+                "norms",
+                "Normalises a feature map (N, C, H, W). A norm that is steered from outside "
+                "(AdaIN) shows `num_parameters` > 0 and is called with (x, parameters (N, P)).",
+                wired=("num_features",),
+                methods=("forward",),
+            ),
+            _contract(
+                "activation", "activations", "An element-wise function.", methods=("forward",)
+            ),
+            _contract(
+                "content_encoder",
+                "content_encoders",
+                "Image (N, in_channels, H, W) to content code (N, out_channels, H/stride, W/stride).",
+                wired=("in_channels",),
+                methods=("forward",),
+                attributes=("out_channels", "stride"),
+            ),
+            _contract(
+                "style_encoder",
+                "style_encoders",
+                "Image (N, in_channels, H, W) to style code (N, style_dim).",
+                wired=("in_channels", "style_dim"),
+                methods=("forward",),
+            ),
+            _contract(
+                "decoder",
+                "decoders",
+                "Content code, and style code where it takes `style_dim`, to an image that is "
+                "scale_factor times as large, in [-1, 1].",
+                wired=("content_channels", "out_channels", "scale_factor"),
+                optional=("style_dim",),
+                methods=("forward",),
+            ),
+            _contract(
+                "mapping",
+                "mappings",
+                "A vector (N, in_features) to a vector (N, out_features).",
+                wired=("in_features", "out_features"),
+                methods=("forward",),
+            ),
+            _contract(
+                "discriminator",
+                "discriminators",
+                "Image (N, in_channels, H, W) to a list of logits, one tensor a scale.",
+                wired=("in_channels",),
+                methods=("forward",),
+            ),
+            _contract(
+                "loss",
+                "losses",
+                "A scalar: of a pair of tensors, of a discriminator's logits, or of named tensors.",
+                optional=("shapes",),
+            ),
+            _contract(
+                "model",
+                "models",
+                "A recipe: a graph of named tensors over the domains.",
+                wired=("domains",),
+                attributes=("inputs", "terms", "critics"),
+            ),
+            _contract(
+                "dataset",
+                "datasets",
+                "The images of one domain: `len()`, `test(index)`, `train(index, rng)`.",
+                wired=("domain", "split"),
+                methods=("__len__", "train", "test"),
+            ),
+            _contract(
+                "metric",
+                "metrics",
+                "Scores a translator: a table of named rows.",
+                methods=("evaluate",),
+            ),
+            _contract(
+                "optimizer",
+                None,
+                "Updates parameters from their gradients.",
+                methods=("build",),
+            ),
+            _contract(
+                "schedule",
+                None,
+                "Factor on the learning rate at an iteration.",
+                methods=("factor",),
+            ),
+        )
+    }
+)

@@ -1,0 +1,90 @@
+"""Where components come from: our table of contents and the entry points of what is installed.
+
+Only metadata is read here; no class is imported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from munit_zoo.registry._contracts import Contract
+from munit_zoo.registry.builtins import BUILTINS
+
+__all__ = ["CORE", "Entry", "builtin_entries", "canonical", "plugin_entries"]
+
+CORE = "munit-zoo"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a table of contents: a name and where its class stands.
+
+    name: what a config writes.
+    target: `module:Class` (for local components, the file).
+    distribution, version: who ships it; "" for components registered in the running program.
+    origin: `builtin`, `plugin` or `local`.
+    """
+
+    kind: str
+    name: str
+    target: str
+    distribution: str
+    version: str
+    origin: Literal["builtin", "plugin", "local"]
+
+    @property
+    def qualified(self) -> str:
+        """`distribution:name`, which no other distribution can claim."""
+        return f"{self.distribution}:{self.name}" if self.distribution else self.name
+
+    @property
+    def source(self) -> str:
+        """Distribution and version, for people."""
+        return f"{self.distribution} {self.version}".strip() or self.target
+
+
+def canonical(distribution: str) -> str:
+    """A distribution's name in one spelling: `Munit_Zoo.Extra` is `munit-zoo-extra`."""
+    return distribution.replace("_", "-").replace(".", "-").lower()
+
+
+def core_version() -> str:
+    """Version of munit_zoo itself, as declared where it can be read without metadata."""
+    from munit_zoo._version import __version__
+
+    return __version__
+
+
+def builtin_entries(kind: str) -> list[Entry]:
+    """Our own components of a kind."""
+    entries = []
+    for line in BUILTINS.get(kind, "").strip().splitlines():
+        name, target = (part.strip() for part in line.split("=", 1))
+        entries.append(Entry(kind, name, target, CORE, core_version(), "builtin"))
+    return entries
+
+
+def allowed_distributions() -> set[str] | None:
+    """The distributions that MUNIT_ZOO_PLUGINS admits; None where all are."""
+    chosen = os.environ.get("MUNIT_ZOO_PLUGINS")
+    if chosen is None:
+        return None
+    return {canonical(name.strip()) for name in chosen.split(",") if name.strip()}
+
+
+def plugin_entries(contract: Contract) -> Iterable[Entry]:
+    """Third-party components of a kind, from the metadata of what is installed."""
+    if contract.group is None:
+        return
+    import importlib_metadata
+
+    allowed = allowed_distributions()
+    for point in importlib_metadata.entry_points(group=contract.group):
+        distribution = canonical(point.dist.name) if point.dist else ""
+        if distribution == CORE or (allowed is not None and distribution not in allowed):
+            continue
+        version = point.dist.version if point.dist else ""
+        yield Entry(contract.kind, point.name, point.value, distribution, version, "plugin")

@@ -1,0 +1,43 @@
+"""The registries, one a kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from munit_zoo.errors import UsageError, suggest
+from munit_zoo.registry._contracts import CONTRACTS
+from munit_zoo.registry._registry import Registry
+
+REGISTRIES: Mapping[str, Registry] = MappingProxyType(
+    {kind: Registry(contract) for kind, contract in CONTRACTS.items()}
+)
+
+NORMS = REGISTRIES["norm"]
+ACTIVATIONS = REGISTRIES["activation"]
+CONTENT_ENCODERS = REGISTRIES["content_encoder"]
+STYLE_ENCODERS = REGISTRIES["style_encoder"]
+DECODERS = REGISTRIES["decoder"]
+MAPPINGS = REGISTRIES["mapping"]
+DISCRIMINATORS = REGISTRIES["discriminator"]
+LOSSES = REGISTRIES["loss"]
+MODELS = REGISTRIES["model"]
+DATASETS = REGISTRIES["dataset"]
+METRICS = REGISTRIES["metric"]
+OPTIMIZERS = REGISTRIES["optimizer"]
+SCHEDULES = REGISTRIES["schedule"]
+
+
+def registry(kind: str) -> Registry:
+    """The registry of a kind, by its singular or plural name, `-` or `_` alike.
+
+    Raises UsageError with the nearest kind for an unknown one.
+    """
+    spelled = kind.replace("-", "_").lower()
+    plurals = {c.group.rpartition(".")[2]: c.kind for c in CONTRACTS.values() if c.group}
+    plurals |= {"optimizers": "optimizer", "schedules": "schedule"}
+    found = plurals.get(spelled, spelled)
+    if found in REGISTRIES:
+        return REGISTRIES[found]
+    hint = suggest(spelled, [*REGISTRIES, *plurals])
+    raise UsageError(f"no kind is called {kind!r}. {hint} Kinds: {', '.join(REGISTRIES)}.")

@@ -1,0 +1,278 @@
+"""A registry: names to classes of one kind, from our own table, from plug-ins, from local files."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from munit_zoo.errors import (
+    AmbiguousComponentError,
+    BrokenComponentError,
+    ComponentError,
+    ContractError,
+    UnknownComponentError,
+    suggest,
+)
+from munit_zoo.registry._contracts import Contract
+from munit_zoo.registry._discovery import CORE, Entry, builtin_entries, plugin_entries
+from munit_zoo.registry._signature import Setting, Signature
+from munit_zoo.registry._slots import SlotDefault
+
+__all__ = ["Description", "Factory", "Registry"]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known about a component: where it comes from, its signature and its documentation."""
+
+    entry: Entry
+    component: type
+    signature: Signature
+    contract: Contract
+    doc: str
+
+    @property
+    def settings(self) -> Mapping[str, Setting]:
+        return self.signature.settings
+
+
+@dataclass(frozen=True)
+class Factory:
+    """A component with its settings bound: called with the wired arguments, it builds one.
+
+    A setting may itself be a Factory (a slot).
+    """
+
+    component: Callable[..., Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    contract: Contract | None = None
+    name: str = ""
+
+    def __call__(self, *wired: Any) -> Any:
+        built = self.component(*wired, **self.settings)
+        if self.contract is not None:
+            self.contract.check_instance(built, f"{self.contract.kind} {self.name!r}")
+        return built
+
+
+class Registry:
+    """Names to classes of one kind.
+
+    Listing reads metadata and imports nothing. A class is imported when its own name is asked for,
+    so a broken plug-in hurts only those who ask for it.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        self.contract = contract
+        self.kind = contract.kind
+        self._discovered: tuple[Entry, ...] | None = None
+        self._local: dict[str, tuple[Entry, type]] = {}
+        self._loaded: dict[Entry, tuple[type, Signature]] = {}
+        self._broken: dict[Entry, ComponentError] = {}
+
+    def __repr__(self) -> str:
+        return f"<registry of {len(self.entries())} {self.kind}s>"
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and bool(self._candidates(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.list())
+
+    # What there is
+
+    def entries(self) -> list[Entry]:
+        """All entries, naturally sorted by name."""
+        if self._discovered is None:
+            found = (*builtin_entries(self.kind), *plugin_entries(self.contract))
+            self._discovered = tuple(dict.fromkeys(found))
+        local = [entry for entry, _ in self._local.values()]
+        return sorted([*self._discovered, *local], key=lambda e: _natural(e.name + e.distribution))
+
+    def list(self, pattern: str = "*") -> list[str]:
+        """Names to write in a config, matching a wildcard pattern, naturally sorted.
+
+        A name that a plain spelling would not reach (claimed twice, or hidden by a built-in) is
+        listed as `dist:name`.
+        """
+        entries = self.entries()
+        names = []
+        for entry in entries:
+            rivals = [other for other in entries if other.name == entry.name]
+            plain = len(rivals) == 1 or entry.origin == "builtin"
+            name = entry.name if plain else entry.qualified
+            if fnmatch.fnmatchcase(entry.name, pattern) or fnmatch.fnmatchcase(name, pattern):
+                names.append(name)
+        return names
+
+    def entry(self, name: str) -> Entry:
+        """The entry that a name means.
+
+        Raises UnknownComponentError with the nearest names, AmbiguousComponentError where two
+        distributions claim the name.
+        """
+        candidates = self._candidates(name)
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            spellings = " or ".join(repr(entry.qualified) for entry in candidates)
+            owners = " and ".join(entry.source for entry in candidates)
+            raise AmbiguousComponentError(
+                f"the {self.kind} {name!r} is offered by {owners}; write {spellings}"
+            )
+        raise UnknownComponentError(self._unknown(name))
+
+    # A class
+
+    def get(self, name: str) -> type:
+        """The class of this name, imported now.
+
+        Raises UnknownComponentError, AmbiguousComponentError, BrokenComponentError (the plug-in's
+        own error as the cause) or ContractError.
+        """
+        return self._load(self.entry(name))[0]
+
+    def signature(self, name: str) -> Signature:
+        """Wired names and settings of the class of this name."""
+        return self._load(self.entry(name))[1]
+
+    def describe(self, name: str) -> Description:
+        """Origin, signature and documentation of the class of this name."""
+        entry = self.entry(name)
+        component, signature = self._load(entry)
+        doc = inspect.getdoc(component) or ""
+        return Description(entry, component, signature, self.contract, doc)
+
+    def broken(self, *, check: bool = False) -> dict[str, ComponentError]:
+        """Components that failed to load so far, as `dist:name` to error.
+
+        check: import every one of them now, rather than report what has been seen.
+        """
+        if check:
+            for entry in self.entries():
+                try:
+                    self._load(entry)
+                except ComponentError:
+                    continue
+        return {entry.qualified: error for entry, error in self._broken.items()}
+
+    def factory(self, choice: str | type | SlotDefault | Callable[..., Any]) -> Callable[..., Any]:
+        """A callable that builds the chosen component from its wired arguments.
+
+        choice: a name, a slot's default, a class, or any callable (returned as it is).
+        Raises as `get` does, and ContractError for a setting that the component does not have.
+        """
+        if isinstance(choice, str):
+            choice = SlotDefault(choice)
+        if isinstance(choice, SlotDefault):
+            return self.bind(choice.name, **choice.settings)
+        if callable(choice):
+            return choice
+        raise ContractError(
+            f"{choice!r} is no {self.kind}: give a name, a class or a callable that takes "
+            f"{self.contract.call}"
+        )
+
+    def bind(self, name: str, **settings: Any) -> Factory:
+        """The named component with settings bound; slots among them by name, class or callable."""
+        component, signature = self._load(self.entry(name))
+        known = {setting.name: setting for setting in signature.settings.values()}
+        for key in settings:
+            if key not in known:
+                hint = suggest(key, known) or f"It has: {', '.join(known) or 'none'}."
+                raise ContractError(f"the {self.kind} {name!r} has no setting {key!r}. {hint}")
+        return Factory(component, settings, self.contract, name)
+
+    def register(self, name: str) -> Callable[[type], type]:
+        """Class decorator for notebooks and `--plugin` files: make a class known by a name.
+
+        Raises ContractError where the class does not keep the contract, and
+        AmbiguousComponentError where a built-in or another file has the name already.
+        """
+
+        def decorate(component: type) -> type:
+            label = f"{self.kind} {name!r} ({component.__module__}:{component.__qualname__})"
+            self.contract.check_class(component, label)
+            rivals = [e for e in self._candidates(name) if e.origin != "local"]
+            known = self._local.get(name)
+            if known is not None and known[1].__qualname__ != component.__qualname__:
+                rivals = [known[0]]
+            if rivals:
+                raise AmbiguousComponentError(
+                    f"{label}: the name is taken by {rivals[0].source}; choose another"
+                )
+            target = f"{component.__module__}:{component.__qualname__}"
+            entry = Entry(self.kind, name, target, "", "", "local")
+            self._local[name] = (entry, component)
+            self._loaded.pop(entry, None)
+            return component
+
+        return decorate
+
+    def refresh(self) -> None:
+        """Forget what was discovered: the next look reads the installed metadata again."""
+        self._discovered = None
+        self._loaded.clear()
+        self._broken.clear()
+
+    def _candidates(self, name: str) -> list[Entry]:
+        found = [e for e in self.entries() if name in (e.name, e.qualified)]
+        builtin = [e for e in found if e.origin == "builtin"]
+        return builtin or found
+
+    def _unknown(self, name: str) -> str:
+        known = self.list()
+        parts = [f"no {self.kind} is called {name!r}.", suggest(name, known)]
+        parts.append(f"Known: {', '.join(known) or 'none'}.")
+        broken = self.broken()
+        if broken:
+            parts.append(f"Failed to load: {', '.join(broken)} (see `munit-zoo doctor`).")
+        return " ".join(part for part in parts if part)
+
+    def _load(self, entry: Entry) -> tuple[type, Signature]:
+        if entry in self._loaded:
+            return self._loaded[entry]
+        label = f"{self.kind} {entry.name!r} of {entry.source} ({entry.target})"
+        try:
+            if entry.origin == "local":
+                component = self._local[entry.name][1]
+            else:
+                component = _import(entry, label)
+            loaded = component, self.contract.check_class(component, label)
+        except ComponentError as error:
+            self._broken[entry] = error
+            raise
+        self._broken.pop(entry, None)
+        self._loaded[entry] = loaded
+        return loaded
+
+
+def _import(entry: Entry, label: str) -> type:
+    module, _, attribute = entry.target.partition(":")
+    try:
+        found: Any = importlib.import_module(module.strip())
+        for part in attribute.split("[")[0].strip().split("."):
+            found = getattr(found, part)
+    except Exception as error:
+        if entry.distribution == CORE:
+            raise  # our own bug, or a missing dependency: its traceback says it best
+        raise BrokenComponentError(
+            f"{label} cannot be imported: {type(error).__name__}: {error}. "
+            f"Mend or uninstall {entry.distribution}."
+        ) from error
+    return found  # type: ignore[no-any-return]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part) if part.isdigit() else -1, part) for part in re.split(r"(\d+)", name)]
+
+
+def strict_plugins() -> bool:
+    """Whether MUNIT_ZOO_STRICT_PLUGINS makes any broken plug-in fatal."""
+    return os.environ.get("MUNIT_ZOO_STRICT_PLUGINS", "") not in ("", "0")
