@@ -89,9 +89,18 @@ class Contract:
             )
 
 
-def _contract(kind: str, plural: str | None, summary: str, **promises: tuple[str, ...]) -> Contract:
+def _contract(
+    kind: str,
+    plural: str | None,
+    summary: str,
+    *,
+    wired: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
+    methods: tuple[str, ...] = (),
+    attributes: tuple[str, ...] = (),
+) -> Contract:
     group = f"munit_zoo.{plural}" if plural else None
-    return Contract(kind, group, summary, **promises)
+    return Contract(kind, group, summary, wired, optional, methods, attributes)
 
 
 CONTRACTS: Mapping[str, Contract] = MappingProxyType(
@@ -112,7 +121,8 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
             _contract(
                 "content_encoder",
                 "content_encoders",
-                "Image (N, in_channels, H, W) to content code (N, out_channels, H/stride, W/stride).",
+                "Image (N, in_channels, H, W) to content code "
+                "(N, out_channels, H/stride, W/stride).",
                 wired=("in_channels",),
                 methods=("forward",),
                 attributes=("out_channels", "stride"),

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,7 +87,7 @@ class Registry:
 
     # What there is
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> Sequence[Entry]:
         """All entries, naturally sorted by name."""
         if self._discovered is None:
             found = (*builtin_entries(self.kind), *plugin_entries(self.contract))
@@ -221,7 +221,7 @@ class Registry:
         self._loaded.clear()
         self._broken.clear()
 
-    def _candidates(self, name: str) -> list[Entry]:
+    def _candidates(self, name: str) -> Sequence[Entry]:
         found = [e for e in self.entries() if name in (e.name, e.qualified)]
         builtin = [e for e in found if e.origin == "builtin"]
         return builtin or found

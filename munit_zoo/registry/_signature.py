@@ -74,11 +74,11 @@ def read_signature(component: type, label: str) -> Signature:
         if name not in hints:
             raise ContractError(f"{label}: the setting `{name}` has no type annotation; add one.")
         kind = Slot.kind_of(hints[name])
-        if kind is not None and not isinstance(parameter.default, SlotDefault):
-            if parameter.default is not parameter.empty:
-                raise ContractError(
-                    f"{label}: the slot `{name}` has the default {parameter.default!r}; "
-                    f'write it as slot("name").'
-                )
+        plain = not isinstance(parameter.default, SlotDefault)
+        if kind is not None and plain and parameter.default is not parameter.empty:
+            raise ContractError(
+                f"{label}: the slot `{name}` has the default {parameter.default!r}; "
+                f'write it as slot("name").'
+            )
         settings[name.upper()] = Setting(name, hints[name], parameter.default, kind)
     return Signature(tuple(wired), MappingProxyType(settings))

@@ -21,11 +21,11 @@ __all__ = [
     "ContentEncoder",
     "Decoder",
     "Discriminator",
-    "StyleMapping",
     "Norm",
     "Slot",
     "SlotDefault",
     "StyleEncoder",
+    "StyleMapping",
     "slot",
 ]
 
