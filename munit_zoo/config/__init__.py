@@ -1,1 +1,28 @@
-"""config."""
+"""Configs: strict YAML, resolved against the components' signatures, checked, frozen."""
+
+from munit_zoo.config._library import find_config, list_configs
+from munit_zoo.config._load import (
+    SCHEMA_VERSION,
+    Resolved,
+    bind,
+    domains_of,
+    load_config,
+    resolve,
+    resolve_data,
+)
+from munit_zoo.config._node import Config
+from munit_zoo.config._yaml import dump
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Config",
+    "Resolved",
+    "bind",
+    "domains_of",
+    "dump",
+    "find_config",
+    "list_configs",
+    "load_config",
+    "resolve",
+    "resolve_data",
+]

@@ -57,7 +57,7 @@ def read_signature(component: type, label: str) -> Signature:
     if owner is object or owner.__module__.startswith("torch.nn."):
         return Signature((), MappingProxyType({}))  # nn.Module's own: takes nothing
     try:
-        hints = typing.get_type_hints(init)
+        hints = typing.get_type_hints(init, include_extras=True)
     except Exception as error:
         raise ContractError(f"{label}: a type annotation cannot be read: {error}") from error
     wired: list[str] = []

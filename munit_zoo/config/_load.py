@@ -1,0 +1,229 @@
+"""Loading: a file with its bases and overrides, resolved, checked and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from munit_zoo.config._library import find_config
+from munit_zoo.config._node import Config
+from munit_zoo.config._resolve import resolve_layers
+from munit_zoo.config._schema import coerce
+from munit_zoo.config._yaml import Node, node_from, parse_text, read_yaml
+from munit_zoo.domains import Domain
+from munit_zoo.errors import ComponentError, ConfigError, Problem
+from munit_zoo.registry import LOSSES, MODELS, REGISTRIES, Entry, Factory
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Resolved",
+    "bind",
+    "domains_of",
+    "load_config",
+    "resolve",
+    "resolve_data",
+]
+
+SCHEMA_VERSION = 1
+
+# From version v to v + 1, on the plain layers of one file.
+MIGRATIONS: Mapping[int, Callable[[dict[str, Node]], dict[str, Node]]] = {}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A config and how it came about.
+
+    config: the frozen tree.
+    origins: per dotted path the file and line, override or `default` that gave the value.
+    components: per dotted path of a component its entry: whose it is, and which version.
+    """
+
+    config: Config
+    origins: Mapping[str, str]
+    components: Mapping[str, Entry]
+
+
+def load_config(source: str, *overrides: str) -> Config:
+    """The config of a shipped name (`munit/shapes`) or a path (`mine.yaml`).
+
+    overrides: `KEY=VALUE`, the key dotted and the value as YAML (`LOSSES.CYCLE.WEIGHT=10`,
+    `MODEL.DECODER={NAME: resnet}`, `LOSSES.PERCEPTUAL=null`).
+    Raises ConfigError that lists every problem of the config.
+    """
+    return resolve(source, overrides).config
+
+
+def resolve(source: str, overrides: Sequence[str] = ()) -> Resolved:
+    """As `load_config`, with the origin of each value."""
+    problems: list[Problem] = []
+    path, label = find_config(source)
+    layers = _file_layers(path, label, [], problems)
+    layers += _override_layers(overrides, problems)
+    return _finish(layers, problems, label)
+
+
+def resolve_data(
+    data: Mapping[str, Any], overrides: Sequence[str] = (), *, origin: str
+) -> Resolved:
+    """The config of a tree of Python data, such as an imported or a saved one.
+
+    origin: where the data comes from, for messages.
+    """
+    problems: list[Problem] = []
+    layers = [node_from({"SCHEMA_VERSION": SCHEMA_VERSION, **data}, origin)]
+    layers += _override_layers(overrides, problems)
+    return _finish(layers, problems, origin)
+
+
+def _finish(layers: Sequence[Node], problems: list[Problem], label: str) -> Resolved:
+    result = resolve_layers(layers)
+    problems += result.problems
+    problems += _recipe_problems(result.values, result.origins)
+    if problems:
+        raise ConfigError(problems, source=label)
+    return Resolved(Config(result.values), result.origins, result.components)
+
+
+def _recipe_problems(values: Mapping[str, Any], origins: Mapping[str, str]) -> list[Problem]:
+    """What the recipe says of its domains and loss terms, where these could be read."""
+    try:
+        recipe: Any = MODELS.get(values["MODEL"]["NAME"] or "")
+        terms = {
+            name.lower(): (LOSSES.get(term["NAME"]), term["PAIRS"])
+            for name, term in values["LOSSES"].items()
+            if term["NAME"] in LOSSES
+        }
+    except (ComponentError, KeyError, TypeError):
+        return []  # named already
+    names = tuple(name.lower() for name in values["DOMAINS"])
+    return [
+        Problem(path, message, origins.get(path, origins.get(f"{path}.NAME", "")))
+        for path, message in recipe.check_config(names, terms)
+    ]
+
+
+def _file_layers(
+    path: Path, label: str, chain: list[tuple[Path, str]], problems: list[Problem]
+) -> list[Node]:
+    """A file's layers, its bases' first."""
+    real = path.resolve()
+    if real in [seen for seen, _ in chain]:
+        cycle = " -> ".join([*(seen for _, seen in chain), label])
+        raise ConfigError([Problem("_BASE_", f"the files form a cycle: {cycle}")], source=label)
+    chain = [*chain, (real, label)]
+    tree = read_yaml(path, label)
+    if not tree.is_map:
+        raise ConfigError([Problem("", "is not a map of keys", label)], source=label)
+    keys = dict(tree.value)
+    base = keys.pop("_BASE_", None)
+    keys = _migrated(keys, label, problems)
+    layers: list[Node] = []
+    for name in _base_names(base, problems):
+        below, below_label = _base_file(name, path, label, base.origin if base else "")
+        layers += _file_layers(below, below_label, chain, problems)
+    return [*layers, Node(keys, tree.origin)]
+
+
+def _base_names(base: Node | None, problems: list[Problem]) -> list[str]:
+    if base is None:
+        return []
+    try:
+        names = coerce(str | tuple[str, ...], base.plain())
+    except ValueError as error:
+        problems.append(Problem("_BASE_", str(error), base.origin))
+        return []
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _base_file(name: str, path: Path, label: str, origin: str) -> tuple[Path, str]:
+    if not name.endswith((".yaml", ".yml", ".py")):
+        return find_config(name)
+    target = path.parent / name
+    # Shown relative to what the user named: shipped files have no path of their own to show.
+    shown = (Path(label).parent / name).as_posix()
+    parts: list[str] = []
+    for part in shown.split("/"):
+        if part == ".." and parts and parts[-1] != "..":
+            parts.pop()
+        elif part != ".":
+            parts.append(part)
+    if target.suffix in (".yaml", ".yml") and not target.is_file():
+        message = f"the base file {name!r} does not exist (looked for {'/'.join(parts)})"
+        raise ConfigError([Problem("_BASE_", message, origin)], source=label)
+    return target, "/".join(parts)
+
+
+def _migrated(keys: dict[str, Node], label: str, problems: list[Problem]) -> dict[str, Node]:
+    """A file's keys in today's form."""
+    version = keys.get("SCHEMA_VERSION")
+    if version is None:
+        message = f"is missing. Each config file states it: SCHEMA_VERSION: {SCHEMA_VERSION}"
+        problems.append(Problem("SCHEMA_VERSION", message, label))
+        return {**keys, "SCHEMA_VERSION": Node(SCHEMA_VERSION, label)}
+    number = version.value
+    if isinstance(number, bool) or not isinstance(number, int):
+        return keys  # the schema names the wrong type
+    if not 1 <= number <= SCHEMA_VERSION:
+        message = f"is {number}; this munit_zoo reads 1 to {SCHEMA_VERSION}"
+        if number > SCHEMA_VERSION:
+            message += ". Install a newer munit-zoo"
+        problems.append(Problem("SCHEMA_VERSION", message, version.origin))
+        return keys
+    for old in range(number, SCHEMA_VERSION):
+        keys = MIGRATIONS[old](keys)
+    return {**keys, "SCHEMA_VERSION": Node(SCHEMA_VERSION, version.origin)}
+
+
+def _override_layers(overrides: Sequence[str], problems: list[Problem]) -> list[Node]:
+    """One layer an override, so that a later one can change the NAME an earlier one's keys need."""
+    layers = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        words = key.strip().split(".")
+        if not equals or not all(words):
+            problems.append(
+                Problem("", f"an override is KEY=VALUE with a dotted key, got {text!r}")
+            )
+            continue
+        try:
+            node = parse_text(value, f"override {text}", lines=False)
+        except ConfigError as error:
+            problems += [
+                Problem(f"{key}.{p.path}".strip("."), p.message, p.origin) for p in error.problems
+            ]
+            continue
+        if not value.strip():
+            node = Node(None, node.origin)
+        for word in reversed(words):
+            node = Node({word: node}, node.origin)
+        layers.append(node)
+    return layers
+
+
+def bind(kind: str, node: Mapping[str, Any]) -> Factory:
+    """The component that a resolved node describes, as a factory with its settings bound.
+
+    Keys that belong to the node's place and not to the component (a term's WEIGHT) are left out.
+    """
+    registry = REGISTRIES[kind]
+    name = node["NAME"]
+    settings: dict[str, Any] = {}
+    for key, setting in registry.signature(name).settings.items():
+        value = node[key]
+        if setting.slot:
+            value = bind(setting.slot, value)
+        elif isinstance(value, Mapping):
+            value = Config(value).plain()
+        settings[setting.name] = value
+    return registry.bind(name, **settings)
+
+
+def domains_of(config: Config) -> tuple[Domain, ...]:
+    """The domains of a resolved config, in its order."""
+    return tuple(
+        Domain(name.lower(), settings.CHANNELS, settings.VALUE_RANGE)
+        for name, settings in config.DOMAINS.items()
+    )

@@ -1,0 +1,180 @@
+"""What a config may hold: sections, components, maps of either, and single values."""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from munit_zoo.config.settings import DomainSettings, EngineSettings, TermSettings
+from munit_zoo.errors import suggest
+from munit_zoo.registry import Setting, read_signature, slot
+
+__all__ = [
+    "MISSING",
+    "ROOT",
+    "Component",
+    "MapOf",
+    "Schema",
+    "Section",
+    "Value",
+    "coerce",
+    "of_settings",
+]
+
+MISSING: Any = object()
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of a type, with its default (MISSING where it must be given)."""
+
+    annotation: Any
+    default: Any = MISSING
+
+    @property
+    def is_map(self) -> bool:
+        """Whether a YAML map is a value of this type (`dict[str, X]`, alone or in a union)."""
+        options = [self.annotation, *typing.get_args(self.annotation)]
+        return any(typing.get_origin(option) is dict or option is dict for option in options)
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component of a kind: `NAME` and its keys.
+
+    default: the component where none is named, as `slot(...)` writes it; None: must be named.
+    own: keys that belong to the place and not to the component (a term's WEIGHT).
+    """
+
+    kind: str
+    default: Any = None
+    own: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A fixed set of keys."""
+
+    fields: Mapping[str, Schema]
+
+
+@dataclass(frozen=True)
+class MapOf:
+    """A map with keys of the user's choosing (capitals), each of one schema."""
+
+    item: Schema
+    what: str
+    default: Mapping[str, Any] = field(default_factory=dict)
+
+
+Schema = Value | Component | Section | MapOf
+
+
+def of_settings(settings: Mapping[str, Setting]) -> dict[str, Schema]:
+    """The schemas of a signature's settings."""
+    return {
+        key: Component(s.slot, None if s.required else s.default)
+        if s.slot
+        else Value(s.annotation, MISSING if s.required else s.default)
+        for key, s in settings.items()
+    }
+
+
+def _of_class(settings: type) -> dict[str, Any]:
+    return of_settings(read_signature(settings, settings.__name__).settings)
+
+
+ROOT = Section(
+    {
+        "SCHEMA_VERSION": Value(int),
+        "MODEL": Component("model"),
+        "LOSSES": MapOf(Component("loss", own=_of_class(TermSettings)), "loss term"),
+        "DOMAINS": MapOf(Section(_of_class(DomainSettings)), "domain", {"A": {}, "B": {}}),
+        "DATA": Component("dataset", slot("shapes")),
+        "OPTIM": Section(
+            {
+                "GENERATOR": Component("optimizer", slot("adam")),
+                "DISCRIMINATOR": Component("optimizer", slot("adam")),
+                "SCHEDULE": Component("schedule", slot("constant")),
+            }
+        ),
+        "ENGINE": Section(_of_class(EngineSettings)),
+        "METRICS": MapOf(Component("metric"), "metric"),
+    }
+)
+
+
+def coerce(annotation: Any, value: Any) -> Any:
+    """`value`, as YAML gives it, as the annotated type: int to float, list to tuple, nothing else.
+
+    Raises ValueError that says what was expected.
+    """
+    if _holds_bool(value) and not _takes_bool(annotation):
+        raise ValueError(_complaint(annotation, value))  # pydantic takes True for Literal[1]
+    try:
+        return TypeAdapter(annotation).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        bounds = [e["msg"] for e in error.errors() if "than" in e["type"]]
+        if bounds:
+            raise ValueError(f"{_show(value)}: {bounds[0][0].lower()}{bounds[0][1:]}") from None
+        raise ValueError(_complaint(annotation, value)) from None
+
+
+def _complaint(annotation: Any, value: Any) -> str:
+    hint = suggest(value, _words(annotation)) if isinstance(value, str) else ""
+    if isinstance(value, float) and value.is_integer() and "integer" in expected(annotation):
+        hint = f"Write {int(value)}."
+    return f"got {_show(value)}, expected {expected(annotation)}. {hint}".rstrip()
+
+
+def _show(value: Any) -> str:
+    kind = {bool: "boolean", int: "integer", float: "number", str: "word", list: "list"}
+    if value is None:
+        return "null"
+    if isinstance(value, dict):
+        return "a map"
+    return f"the {kind.get(type(value), type(value).__name__)} {json.dumps(value)}"
+
+
+def expected(annotation: Any) -> str:
+    """A type in a config user's words."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return expected(arguments[0])
+    if origin is Literal:
+        return "one of " + ", ".join("null" if a is None else str(a) for a in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(expected(argument) for argument in arguments)
+    if origin in (tuple, list):
+        if origin is list or (len(arguments) == 2 and arguments[1] is Ellipsis):
+            return f"a list, each {expected(arguments[0])}"
+        return f"a list of {len(arguments)}: " + ", ".join(expected(a) for a in arguments)
+    if origin is dict:
+        return f"a map of {expected(arguments[1])}"
+    words = {int: "an integer", float: "a number", bool: "true or false", str: "a word"}
+    words[type(None)] = "null"
+    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _words(annotation: Any) -> list[str]:
+    if typing.get_origin(annotation) is Literal:
+        return [a for a in typing.get_args(annotation) if isinstance(a, str)]
+    return [word for part in typing.get_args(annotation) for word in _words(part)]
+
+
+def _holds_bool(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_holds_bool, value))
+    return isinstance(value, bool)
+
+
+def _takes_bool(annotation: Any) -> bool:
+    if typing.get_origin(annotation) is Literal:
+        return any(isinstance(a, bool) for a in typing.get_args(annotation))
+    return annotation in (bool, Any) or any(map(_takes_bool, typing.get_args(annotation)))
