@@ -7,11 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import importlib_metadata
-
 from munit_zoo.errors import ConfigError, Problem, suggest
-from munit_zoo.registry import CORE
-from munit_zoo.registry._discovery import allowed_distributions, canonical
+from munit_zoo.registry import CORE, canonical, plugin_points
 
 __all__ = ["Shelf", "find_config", "list_configs", "shelves"]
 
@@ -42,11 +39,7 @@ def shelves() -> Iterator[Shelf]:
     package = Path(__file__).resolve().parent.parent
     installed, checkout = package / "_configs", package.parent / "configs"
     yield Shelf(installed if installed.is_dir() else checkout, CORE)
-    allowed = allowed_distributions()
-    for point in importlib_metadata.entry_points(group=GROUP):
-        distribution = canonical(point.dist.name) if point.dist else ""
-        if distribution == CORE or (allowed is not None and distribution not in allowed):
-            continue
+    for point, distribution, _ in plugin_points(GROUP):
         try:
             spec = importlib.util.find_spec(point.module)
         except Exception:  # a broken plug-in hurts only those who ask for its configs

@@ -109,21 +109,15 @@ class _Resolver:
             self.problem(f"{path}.NAME", str(error), origin)
             return values
         self.result.components[path] = registry.entry(name)
-        for key, child in schema.own.items():
-            values[key] = self.resolve(child, _children(own, key), _join(path, key))
+        for key, value in schema.own.items():
+            values[key] = self.value(value, _children(own, key), _join(path, key))
         fields = of_settings(signature.settings)
-        self.refuse_unknown(
-            {"NAME": Value(str), **schema.own, **fields},
-            active,
-            path,
-            f"the {schema.kind} {name!r}",
-        )
+        owner = f"the {schema.kind} {name!r}"
+        self.refuse_unknown(["NAME", *schema.own, *fields], active, path, owner)
         for key, child in fields.items():
             if key in schema.own:
-                self.problem(
-                    _join(path, key),
-                    f"the {schema.kind} {name!r} has a setting {key}, which here is the place's own",
-                )
+                message = f"{owner} has a setting {key}, a key that each term has of its own"
+                self.problem(_join(path, key), message)
                 continue
             values[key] = self.resolve(child, _children(active, key), _join(path, key))
         return values

@@ -1,7 +1,7 @@
 """Names for components: one registry a kind, ours and third parties' found the same way."""
 
 from munit_zoo.registry._contracts import CONTRACTS, Contract
-from munit_zoo.registry._discovery import CORE, Entry
+from munit_zoo.registry._discovery import CORE, Entry, canonical, plugin_points
 from munit_zoo.registry._kinds import (
     ACTIVATIONS,
     CONTENT_ENCODERS,
@@ -67,6 +67,8 @@ __all__ = [
     "SlotDefault",
     "StyleEncoder",
     "StyleMapping",
+    "canonical",
+    "plugin_points",
     "read_signature",
     "registry",
     "slot",

@@ -168,6 +168,7 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
                 "models",
                 "A recipe: a graph of named tensors over the domains.",
                 wired=("domains",),
+                methods=("check_config",),
                 attributes=("inputs", "terms", "critics"),
             ),
             _contract(
