@@ -1,0 +1,183 @@
+"""From a resolved config to a model and its objective, tried on the `meta` device first."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from munit_zoo.config import Config, bind, domains_of
+from munit_zoo.errors import ConfigError, GraphError, MunitZooError, Problem
+from munit_zoo.models.base import TranslationModel
+from munit_zoo.models.objective import Objective, Term, check_shapes, reached_parameters
+
+__all__ = ["Rehearsal", "assemble", "create_model", "rehearse", "smallest_size"]
+
+Sizes = Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a step on the `meta` device showed: nothing was computed, all shapes were run.
+
+    shapes: of every name that is computed, for a batch of one.
+    unreached: parameters that no active term reaches; they are frozen.
+    parameters: number of parameters of the generators and of the discriminators.
+    objective: the shadow's, for its plan.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+    unreached: tuple[str, ...]
+    parameters: tuple[int, int]
+    objective: Objective
+
+
+def create_model(config: Config) -> TranslationModel:
+    """The model that a config describes, with fresh weights, on the current default device."""
+    model: TranslationModel = bind("model", config.MODEL)(domains_of(config))
+    return model
+
+
+def create_terms(config: Config, shapes: Mapping[str, tuple[int, ...]]) -> list[Term]:
+    """The config's loss terms of non-zero weight.
+
+    shapes: of the recipe's names, for criteria that ask for them (wired `shapes`).
+    """
+    known = bind("model", config.MODEL).component.graph().terms  # type: ignore[attr-defined]
+    terms = []
+    for key, node in config.LOSSES.items():
+        if node.WEIGHT == 0:
+            continue
+        name = key.lower()
+        factory = bind("loss", node)
+        wired = signature_wired(node.NAME)
+        criterion = factory(shapes) if "shapes" in wired else factory()
+        pairs = node.PAIRS if node.PAIRS is not None else known.get(name)
+        terms.append(Term(name, criterion, node.WEIGHT, pairs))
+    return terms
+
+
+def signature_wired(loss: str) -> tuple[str, ...]:
+    """Wired parameters of a loss."""
+    from munit_zoo.registry import LOSSES
+
+    return LOSSES.signature(loss).wired
+
+
+def rehearse(config: Config, sizes: Sizes) -> Rehearsal:
+    """Run the shapes of one training step of a config, on the `meta` device.
+
+    sizes: per domain (h, w) of its training images.
+    Raises GraphError that says at which size and why a step cannot be computed, and whatever a
+    component raises at settings that it cannot be built with.
+    """
+    with torch.device("meta"):
+        shadow = create_model(config)
+    graph = shadow.graph()
+    try:
+        env = _env(shadow, sizes, [*graph.inputs])
+        everything = graph.plan(graph.nodes)
+        values, _ = everything(shadow.views(), env)
+        shapes = {name: tuple(value.shape) for name, value in {**env, **values}.items()}
+    except Exception as error:
+        # A name that no term reads may well be impossible (a cycle where sizes differ)
+        shapes, failure = {}, error
+    else:
+        failure = None
+    try:
+        terms = create_terms(config, shapes)
+    except MunitZooError:
+        if failure is None:
+            raise
+        raise GraphError(_failure(sizes, failure)) from failure
+    shadows = [
+        Term(t.name, copy.deepcopy(t.criterion).to("meta"), t.weight, t.pairs) for t in terms
+    ]
+    objective = Objective(shadow, shadows, share=config.ENGINE.SHARE)
+    try:
+        env = _env(shadow, sizes, objective.plan.inputs)
+        names, fakes = objective.generators(env)
+        check_shapes(objective.terms, {**env, **names})
+        total, _ = objective.losses(names, shadow.discriminators)
+        reached = reached_parameters(total)
+        discriminator_ids = {id(p) for p in shadow.discriminators.parameters()}
+        reached -= discriminator_ids
+        if objective.has_critics:
+            reached |= reached_parameters(objective.critics(fakes, env)[0])
+    except GraphError as error:
+        raise GraphError(_failure(sizes, error)) from error
+    except RuntimeError as error:
+        raise GraphError(_failure(sizes, error)) from error
+    shapes |= {name: tuple(value.shape) for name, value in {**env, **names}.items()}
+    unreached = tuple(n for n, p in shadow.named_parameters() if id(p) not in reached)
+    count = tuple(
+        sum(p.numel() for p in part.parameters())
+        for part in (shadow.generators, shadow.discriminators)
+    )
+    return Rehearsal(shapes, unreached, (count[0], count[1]), objective)
+
+
+def assemble(
+    config: Config, sizes: Sizes
+) -> tuple[TranslationModel, Objective, Rehearsal]:
+    """The model and its objective, on the CPU with weights drawn under ENGINE.SEED.
+
+    Parameters that no active term reaches are frozen. The global random state is left as it was.
+    Raises as `rehearse` does, and ConfigError where there is nothing to train.
+    """
+    rehearsal = rehearse(config, sizes)
+    if not rehearsal.objective.terms:
+        problem = Problem("LOSSES", "has no term of non-zero weight: there is nothing to train")
+        raise ConfigError([problem])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.ENGINE.SEED)
+        model = create_model(config)
+        terms = create_terms(config, rehearsal.shapes)
+    for name in rehearsal.unreached:
+        model.get_parameter(name).requires_grad_(False)
+    return model, Objective(model, terms, share=config.ENGINE.SHARE), rehearsal
+
+
+def smallest_size(config: Config, *, limit: int = 2048) -> int | None:
+    """Side of the smallest square training image that a config can take; None up to `limit`."""
+
+    def works(side: int) -> bool:
+        try:
+            rehearse(config, {domain.name: (side, side) for domain in domains_of(config)})
+        except GraphError:
+            return False
+        return True
+
+    with torch.device("meta"):
+        step = create_model(config).stride
+    upper = step
+    while not works(upper):
+        upper *= 2
+        if upper > limit:
+            return None
+    lower = upper // 2
+    while upper - lower > step:  # `lower` fails, `upper` works; both are multiples of the stride
+        middle = (lower + upper) // 2 // step * step
+        lower, upper = (lower, middle) if works(middle) else (middle, upper)
+    return upper
+
+
+def _env(model: TranslationModel, sizes: Sizes, names: list[str] | tuple[str, ...]) -> dict[str, Tensor]:
+    """Inputs of the right shapes, one sample each, on `meta`."""
+    env = {}
+    for name in names:
+        if model.is_noise(name):
+            shape = model.noise_shape(name, sizes)
+        else:
+            domain = next(d for d in model.domains if f"x_{d.name}" == name)
+            shape = (domain.channels, *sizes[domain.name])
+        env[name] = torch.empty((1, *shape), device="meta")
+    return env
+
+
+def _failure(sizes: Sizes, error: BaseException) -> str:
+    shown = ", ".join(f"{name.upper()} {h}×{w}" for name, (h, w) in sizes.items())
+    return f"a training step cannot be computed for images of {shown}: {error}"
