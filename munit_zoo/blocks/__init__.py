@@ -1,1 +1,16 @@
-"""blocks."""
+"""Blocks: norms, activations, convolutions, encoders, decoders, mappings, discriminators."""
+
+from munit_zoo.blocks.conv import ConvBlock, LegacySpectralConv2d, Padding, UpsampleConv, conv2d
+from munit_zoo.blocks.init import initialise
+from munit_zoo.blocks.residual import ResidualBlock, ResidualTrunk
+
+__all__ = [
+    "ConvBlock",
+    "LegacySpectralConv2d",
+    "Padding",
+    "ResidualBlock",
+    "ResidualTrunk",
+    "UpsampleConv",
+    "conv2d",
+    "initialise",
+]

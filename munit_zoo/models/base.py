@@ -301,7 +301,10 @@ def _term_problems(
         )
     elif contract != "pair":
         if pairs is not None:
-            yield "PAIRS", f"{label} is {contract}: it chooses what it reads itself; leave PAIRS out"
+            yield (
+                "PAIRS",
+                f"{label} is {contract}: it chooses what it reads itself; leave PAIRS out",
+            )
         elif name in graph.terms:
             yield "NAME", f"the term {name.upper()} compares tensors; {label} is {contract}"
         if contract == "named":

@@ -120,9 +120,7 @@ def rehearse(config: Config, sizes: Sizes) -> Rehearsal:
     return Rehearsal(shapes, unreached, (count[0], count[1]), objective)
 
 
-def assemble(
-    config: Config, sizes: Sizes
-) -> tuple[TranslationModel, Objective, Rehearsal]:
+def assemble(config: Config, sizes: Sizes) -> tuple[TranslationModel, Objective, Rehearsal]:
     """The model and its objective, on the CPU with weights drawn under ENGINE.SEED.
 
     Parameters that no active term reaches are frozen. The global random state is left as it was.
@@ -165,7 +163,9 @@ def smallest_size(config: Config, *, limit: int = 2048) -> int | None:
     return upper
 
 
-def _env(model: TranslationModel, sizes: Sizes, names: list[str] | tuple[str, ...]) -> dict[str, Tensor]:
+def _env(
+    model: TranslationModel, sizes: Sizes, names: list[str] | tuple[str, ...]
+) -> dict[str, Tensor]:
     """Inputs of the right shapes, one sample each, on `meta`."""
     env = {}
     for name in names:

@@ -1,0 +1,70 @@
+"""Content encoders: image to content code."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm
+from munit_zoo.blocks.init import Init, initialise
+from munit_zoo.blocks.residual import ResidualTrunk
+from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
+
+__all__ = ["ResnetContentEncoder"]
+
+
+class ResnetContentEncoder(nn.Module):
+    """A wide convolution, strided convolutions that double the channels, residual blocks.
+
+    Image (N, in_channels, H, W) to content code (N, dim·2^downsamples, H/2^downsamples, …), without
+    an activation after the last sum (Huang et al. 2018, appendix B.1). H and W are multiples of
+    2^downsamples.
+
+    dim: channels after the first convolution. kernel_size, down_kernel_size, block_kernel_size: of
+    the first convolution, the strided ones, the residual blocks.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        dim: int = 64,
+        downsamples: int = 2,
+        blocks: int = 4,
+        kernel_size: int = 7,
+        down_kernel_size: int = 4,
+        block_kernel_size: int = 3,
+        norm: Slot[Norm] = slot("instance"),
+        activation: Slot[Activation] = slot("relu"),
+        pad_type: PadType = "reflect",
+        weight_norm: WeightNorm = "none",
+        init: Init = "kaiming",
+    ) -> None:
+        super().__init__()
+        make = {
+            "norm": NORMS.factory(norm),
+            "activation": ACTIVATIONS.factory(activation),
+            "pad_type": pad_type,
+            "weight_norm": weight_norm,
+        }
+        self.stem = ConvBlock(in_channels, dim, kernel_size, **make)
+        self.downs = nn.ModuleList()
+        for _ in range(downsamples):
+            down = ConvBlock(
+                dim,
+                2 * dim,
+                down_kernel_size,
+                stride=2,
+                padding=(down_kernel_size - 1) // 2,
+                **make,
+            )
+            self.downs.append(down)
+            dim *= 2
+        self.trunk = ResidualTrunk(dim, blocks, block_kernel_size, **make)
+        self.out_channels, self.stride = dim, 2**downsamples
+        initialise(self, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for down in self.downs:
+            x = down(x)
+        return self.trunk(x)

@@ -1,0 +1,179 @@
+"""Convolutions: padding, convolution, normalisation and activation in one block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations
+
+from munit_zoo.errors import GraphError
+
+__all__ = [
+    "ConvBlock",
+    "LegacySpectralConv2d",
+    "PadType",
+    "Padding",
+    "UpsampleConv",
+    "WeightNorm",
+    "conv2d",
+]
+
+PadType = Literal["reflect", "replicate", "zero"]
+WeightNorm = Literal["none", "spectral", "spectral_legacy", "weight"]
+
+Make = Callable[..., Any]
+
+
+class Padding(nn.Module):
+    """Extends an image at all four sides.
+
+    Raises GraphError where a reflection would need more pixels than there are.
+    """
+
+    def __init__(self, amount: int, pad_type: PadType) -> None:
+        super().__init__()
+        self.amount = amount
+        self.mode = "constant" if pad_type == "zero" else pad_type
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.amount:
+            return x
+        if self.mode == "reflect" and min(x.shape[2:]) <= self.amount:
+            raise GraphError(
+                f"a map of {x.shape[2]}×{x.shape[3]} is too small to be padded by {self.amount} "
+                "by reflection: use larger images, fewer downsamplings or PAD_TYPE replicate"
+            )
+        return F.pad(x, (self.amount,) * 4, mode=self.mode)
+
+    def extra_repr(self) -> str:
+        return f"{self.amount}, {self.mode}"
+
+
+class LegacySpectralConv2d(nn.Conv2d):
+    """Convolution with spectral normalisation in the order of MUNIT's reference.
+
+    At every forward, training or not, one power iteration: v = Wᵀu / (‖Wᵀu‖ + 1e-12), then
+    u = Wv / (‖Wv‖ + 1e-12); the weight is divided by σ = uᵀWv with u, v held constant. torch's own
+    spectral norm (Miyato et al. 2018) updates u first and only in training.
+    """
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        rows, columns = self.weight.shape[0], self.weight[0].numel()
+        self.register_buffer("u", F.normalize(torch.randn(rows), dim=0, eps=1e-12))
+        self.register_buffer("v", F.normalize(torch.randn(columns), dim=0, eps=1e-12))
+
+    def forward(self, input: Tensor) -> Tensor:
+        matrix = self.weight.flatten(1)
+        with torch.no_grad():
+            v = matrix.T @ self.u
+            v = v / (v.norm() + 1e-12)
+            u = matrix @ v
+            u = u / (u.norm() + 1e-12)
+            self.u.copy_(u)
+            self.v.copy_(v)
+        # fresh tensors u, v: a second forward before the backward must not change this one's
+        sigma = torch.dot(u, matrix @ v)
+        return self._conv_forward(input, self.weight / sigma, self.bias)
+
+
+def conv2d(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    weight_norm: WeightNorm = "none",
+    bias: bool = True,
+) -> nn.Conv2d:
+    """A convolution without padding, its weight normalised as asked."""
+    if weight_norm == "spectral_legacy":
+        return LegacySpectralConv2d(in_channels, out_channels, kernel_size, stride, bias=bias)
+    convolution = nn.Conv2d(in_channels, out_channels, kernel_size, stride, bias=bias)
+    if weight_norm == "spectral":
+        parametrizations.spectral_norm(convolution)
+    elif weight_norm == "weight":
+        parametrizations.weight_norm(convolution)
+    return convolution
+
+
+class ConvBlock(nn.Module):
+    """Pad, convolve, normalise, activate.
+
+    norm, activation: factories, `norm(num_features)` and `activation()`; None for none.
+    padding: at each side; the default keeps the size at stride 1.
+
+    `forward(x)`, or `forward(x, parameters)` where the norm takes parameters (AdaIN);
+    `num_parameters` says how many.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+        pad_type: PadType = "reflect",
+        norm: Make | None = None,
+        activation: Make | None = None,
+        weight_norm: WeightNorm = "none",
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        amount = (kernel_size - 1) // 2 if padding is None else padding
+        self.pad = Padding(amount, pad_type)
+        self.conv = conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            weight_norm=weight_norm,
+            bias=bias,
+        )
+        self.norm = norm(out_channels) if norm is not None else None
+        self.activation = activation() if activation is not None else None
+        self.num_parameters = int(getattr(self.norm, "num_parameters", 0))
+
+    def forward(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
+        x = self.conv(self.pad(x))
+        if self.norm is not None:
+            x = self.norm(x, parameters) if self.num_parameters else self.norm(x)
+        return x if self.activation is None else self.activation(x)
+
+
+class UpsampleConv(nn.Module):
+    """Nearest-neighbour upsampling by 2, then a convolution block: (N, C, H, W) to (N, C', 2H, 2W)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        pad_type: PadType = "reflect",
+        norm: Make | None = None,
+        activation: Make | None = None,
+        weight_norm: WeightNorm = "none",
+    ) -> None:
+        super().__init__()
+        self.block = ConvBlock(
+            in_channels,
+            out_channels,
+            kernel_size,
+            pad_type=pad_type,
+            norm=norm,
+            activation=activation,
+            weight_norm=weight_norm,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(F.interpolate(x, scale_factor=2.0, mode="nearest"))

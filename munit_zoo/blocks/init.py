@@ -1,0 +1,45 @@
+"""Initialisation of convolutions and linear layers."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from torch import nn
+from torch.nn import init
+
+from munit_zoo.blocks.conv import LegacySpectralConv2d
+
+__all__ = ["Init", "initialise"]
+
+Init = Literal["kaiming", "xavier", "orthogonal", "gaussian", "default"]
+
+
+def initialise(module: nn.Module, how: Init) -> None:
+    """Draw the weights of every convolution and linear layer in a module; biases become 0.
+
+    how: `kaiming` normal over fan_in, `xavier` normal and `orthogonal` with gain √2, `gaussian`
+    N(0, 0.02), or `default`: torch's own, biases too. Convolutions with the legacy spectral norm
+    keep torch's own, as in MUNIT's reference.
+    """
+    if how == "default":
+        return
+    for layer in module.modules():
+        if not isinstance(layer, (nn.Conv2d, nn.Linear)) or isinstance(layer, LegacySpectralConv2d):
+            continue
+        weight = layer.weight  # with a parametrisation: a computed tensor, assigned back below
+        drawn = weight.detach().clone()
+        if how == "kaiming":
+            init.kaiming_normal_(drawn, a=0, mode="fan_in")
+        elif how == "xavier":
+            init.xavier_normal_(drawn, gain=math.sqrt(2))
+        elif how == "orthogonal":
+            init.orthogonal_(drawn, gain=math.sqrt(2))
+        else:
+            init.normal_(drawn, 0.0, 0.02)
+        if nn.utils.parametrize.is_parametrized(layer, "weight"):
+            layer.weight = drawn
+        else:
+            weight.data.copy_(drawn)
+        if layer.bias is not None:
+            init.zeros_(layer.bias)

@@ -1,0 +1,42 @@
+"""Mappings of vectors."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from munit_zoo.blocks.init import Init, initialise
+from munit_zoo.errors import ContractError
+from munit_zoo.registry import ACTIVATIONS, Activation, Slot, slot
+
+__all__ = ["MLP"]
+
+
+class MLP(nn.Module):
+    """Linear layers with activations between them and none after the last: (N, in) to (N, out).
+
+    dim: width of the hidden layers. layers: number of linear layers, 1 or more.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        dim: int = 256,
+        layers: int = 3,
+        activation: Slot[Activation] = slot("relu"),
+        init: Init = "kaiming",
+    ) -> None:
+        super().__init__()
+        if layers < 1:
+            raise ContractError(f"an MLP has 1 layer or more, LAYERS is {layers}")
+        make = ACTIVATIONS.factory(activation)
+        widths = [in_features, *[dim] * (layers - 1), out_features]
+        self.linears = nn.ModuleList(map(nn.Linear, widths[:-1], widths[1:]))
+        self.activations = nn.ModuleList(make() for _ in range(layers - 1))
+        initialise(self, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for linear, activation in zip(self.linears, self.activations, strict=False):
+            x = activation(linear(x))
+        return self.linears[-1](x)

@@ -1,0 +1,121 @@
+"""Normalisation layers of feature maps (N, C, H, W).
+
+`num_parameters` tells how a norm is called: 0 for `norm(x)`; P > 0 for `norm(x, parameters)` with
+parameters (N, P) that something else computes (AdaIN).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from munit_zoo.errors import ContractError
+
+__all__ = ["AdaIN", "BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "NoNorm"]
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalisation (Ulyanov et al. 2016), without running statistics.
+
+    affine: a learned weight and bias per channel.
+    """
+
+    num_parameters = 0
+
+    def __init__(self, num_features: int, *, affine: bool = False, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _instance_norm(x, self.weight, self.bias, self.eps)
+
+
+class AdaIN(nn.Module):
+    """Adaptive instance normalisation (Huang & Belongie 2017), a function of its inputs.
+
+    Instance norm (biased variance), then weight and bias that are given: `parameters` (N, 2C) holds
+    first the C biases, then the C weights, used as they are.
+    """
+
+    def __init__(self, num_features: int, *, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.num_features, self.eps = num_features, eps
+        self.num_parameters = 2 * num_features
+
+    def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
+        bias, weight = parameters[:, :, None, None].split(self.num_features, dim=1)
+        return torch.addcmul(bias, _instance_norm(x, None, None, self.eps), weight)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over (C, H, W) of each sample, in the form of MUNIT's reference.
+
+    (x - mean) / (std + eps) with the unbiased standard deviation, then a weight (drawn from
+    U(0, 1)) and a bias (0) per channel.
+    """
+
+    num_parameters = 0
+
+    def __init__(self, num_features: int, *, affine: bool = True, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.rand(num_features)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        variance, mean = torch.var_mean(x, dim=(1, 2, 3), keepdim=True)
+        # sqrt has an infinite slope at 0: a flat sample must keep finite gradients
+        std = variance.clamp_min(torch.finfo(x.dtype).tiny).sqrt()
+        scale = 1 / (std + self.eps)
+        if self.weight is None or self.bias is None:
+            return (x - mean) * scale
+        scale = scale * self.weight[:, None, None]
+        return torch.addcmul(self.bias[:, None, None] - mean * scale, x, scale)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation (Ioffe & Szegedy 2015) with running statistics."""
+
+    num_parameters = 0
+
+    def __init__(
+        self, num_features: int, *, affine: bool = True, eps: float = 1e-5, momentum: float = 0.1
+    ) -> None:
+        super().__init__(num_features, eps=eps, momentum=momentum, affine=affine)
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation (Wu & He 2018). Raises ContractError where groups don't divide C."""
+
+    num_parameters = 0
+
+    def __init__(
+        self, num_features: int, *, groups: int = 8, affine: bool = True, eps: float = 1e-5
+    ) -> None:
+        if num_features % groups:
+            raise ContractError(
+                f"group norm of {num_features} channels: GROUPS={groups} does not divide them"
+            )
+        super().__init__(groups, num_features, eps=eps, affine=affine)
+
+
+class NoNorm(nn.Module):
+    """No normalisation."""
+
+    num_parameters = 0
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def _instance_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    # torch.instance_norm, and not F.instance_norm: the latter refuses 1×1 maps, on which the
+    # result (zero, then the bias) is well defined
+    return torch.instance_norm(
+        x, weight, bias, None, None, True, 0.0, eps, torch.backends.cudnn.enabled
+    )

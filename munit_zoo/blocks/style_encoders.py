@@ -1,0 +1,62 @@
+"""Style encoders: image to style code."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm, conv2d
+from munit_zoo.blocks.init import Init, initialise
+from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
+
+__all__ = ["ConvStyleEncoder"]
+
+
+class ConvStyleEncoder(nn.Module):
+    """Strided convolutions, global average pooling, a 1×1 convolution: (N, C, H, W) to (N, S).
+
+    No norm by default: instance norm would remove the very statistics that make the style (Huang et
+    al. 2018, appendix B.1).
+
+    downsamples: strided convolutions; the first `doublings` of them double the channels.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        style_dim: int,
+        *,
+        dim: int = 64,
+        downsamples: int = 4,
+        doublings: int = 2,
+        kernel_size: int = 7,
+        down_kernel_size: int = 4,
+        norm: Slot[Norm] = slot("none"),
+        activation: Slot[Activation] = slot("relu"),
+        pad_type: PadType = "reflect",
+        weight_norm: WeightNorm = "none",
+        init: Init = "kaiming",
+    ) -> None:
+        super().__init__()
+        make = {
+            "norm": NORMS.factory(norm),
+            "activation": ACTIVATIONS.factory(activation),
+            "pad_type": pad_type,
+            "weight_norm": weight_norm,
+        }
+        self.stem = ConvBlock(in_channels, dim, kernel_size, **make)
+        self.downs = nn.ModuleList()
+        for index in range(downsamples):
+            wider = 2 * dim if index < doublings else dim
+            down = ConvBlock(
+                dim, wider, down_kernel_size, stride=2, padding=(down_kernel_size - 1) // 2, **make
+            )
+            self.downs.append(down)
+            dim = wider
+        self.head = conv2d(dim, style_dim, 1)
+        initialise(self, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for down in self.downs:
+            x = down(x)
+        return self.head(x.mean(dim=(2, 3), keepdim=True)).flatten(1)
