@@ -151,7 +151,10 @@ class ConvBlock(nn.Module):
 
 
 class UpsampleConv(nn.Module):
-    """Nearest-neighbour upsampling by 2, then a convolution block: (N, C, H, W) to (N, C', 2H, 2W)."""
+    """Nearest-neighbour upsampling by 2, then a convolution block.
+
+    (N, C, H, W) to (N, C', 2H, 2W).
+    """
 
     def __init__(
         self,

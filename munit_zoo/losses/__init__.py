@@ -1,1 +1,5 @@
-"""losses."""
+"""Losses: criteria of the three contracts, from which a config makes terms."""
+
+from munit_zoo.losses._contracts import AdversarialLoss, NamedLoss, PairLoss
+
+__all__ = ["AdversarialLoss", "NamedLoss", "PairLoss"]

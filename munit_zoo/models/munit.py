@@ -44,15 +44,15 @@ class Munit(TranslationModel):
     redrawn = ("z_a", "z_b")
     mirror = ("a", "b")
 
-    terms = {  # noqa: RUF012  # a class constant, as the others
+    terms = {
         "image_recon": [("x_aa", "x_a")],
         "style_recon": [("s_ab", "z_b")],
         "content_recon": [("c_ab", "c_a")],
         "cycle_recon": [("x_aba", "x_a")],
         "perceptual": [("x_ab", "x_a")],
     }
-    critics = {"b": Critic(fake="x_ab", real="x_b")}  # noqa: RUF012
-    translations = {  # noqa: RUF012
+    critics = {"b": Critic(fake="x_ab", real="x_b")}
+    translations = {
         ("a", "b"): Translation(
             source="x_a", output="x_ab", style="z_b", example="x_b", encoded="s_b"
         )

@@ -39,15 +39,15 @@ class Unit(TranslationModel):
     redrawn = ("n_a", "n_b")
     mirror = ("a", "b")
 
-    terms = {  # noqa: RUF012  # a class constant, as the others
+    terms = {
         "image_recon": [("x_aa", "x_a")],
         "cycle_recon": [("x_aba", "x_a")],
         "kl": [("h_a",)],
         "cycle_kl": [("h_ab",)],
         "perceptual": [("x_ab", "x_a")],
     }
-    critics = {"b": Critic(fake="x_ab", real="x_b")}  # noqa: RUF012
-    translations = {("a", "b"): Translation(source="x_a", output="x_ab")}  # noqa: RUF012
+    critics = {"b": Critic(fake="x_ab", real="x_b")}
+    translations = {("a", "b"): Translation(source="x_a", output="x_ab")}
 
     def __init__(
         self,

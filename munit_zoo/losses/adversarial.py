@@ -1,0 +1,56 @@
+"""Adversarial losses, summed over the scales of a discriminator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from munit_zoo.losses._contracts import AdversarialLoss
+
+__all__ = ["LSGAN", "NSGAN", "Hinge"]
+
+
+class LSGAN(AdversarialLoss):
+    """Least squares (Mao et al. 2017): fakes towards 0 and reals towards 1; generator towards 1."""
+
+    def generator(self, fakes: Sequence[Tensor]) -> Tensor:
+        return _total((fake - 1).square().mean() for fake in fakes)
+
+    def discriminator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
+        return _total(
+            fake.square().mean() + (real - 1).square().mean()
+            for fake, real in zip(fakes, reals, strict=True)
+        )
+
+
+class NSGAN(AdversarialLoss):
+    """Non-saturating (Goodfellow et al. 2014): binary cross-entropy on logits."""
+
+    def generator(self, fakes: Sequence[Tensor]) -> Tensor:
+        return _total(F.softplus(-fake).mean() for fake in fakes)
+
+    def discriminator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
+        return _total(
+            F.softplus(fake).mean() + F.softplus(-real).mean()
+            for fake, real in zip(fakes, reals, strict=True)
+        )
+
+
+class Hinge(AdversarialLoss):
+    """Hinge (Lim & Ye 2017): max(0, 1 + fake) + max(0, 1 - real); generator -fake."""
+
+    def generator(self, fakes: Sequence[Tensor]) -> Tensor:
+        return _total(-fake.mean() for fake in fakes)
+
+    def discriminator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
+        return _total(
+            F.relu(1 + fake).mean() + F.relu(1 - real).mean()
+            for fake, real in zip(fakes, reals, strict=True)
+        )
+
+
+def _total(parts: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(parts)).sum()

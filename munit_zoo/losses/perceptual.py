@@ -1,0 +1,267 @@
+"""Perceptual losses on VGG-16 features (Johnson et al. 2016; Huang et al. 2018)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from munit_zoo.errors import ContractError, WeightsError, suggest
+from munit_zoo.losses._contracts import PairLoss
+
+__all__ = ["DomainInvariantVGG", "VGGPerceptual"]
+
+# VGG-16, configuration D (Simonyan & Zisserman 2015): channels of the convolutions of each stage
+_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+_NAMES = tuple(
+    f"relu{stage}_{index}"
+    for stage, widths in enumerate(_STAGES, start=1)
+    for index in range(1, len(widths) + 1)
+)
+# torchvision's numbering of the convolutions in `features`
+_TORCHVISION = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+_FILES = {
+    "IMAGENET1K_FEATURES": "vgg16_features-amdegroot-88682ab5.pth",
+    "IMAGENET1K_V1": "vgg16-397923af.pth",
+}
+
+
+class _VGG16(nn.Module):
+    """VGG-16's activations after named ReLUs, frozen.
+
+    Images (N, C, H, W) in [-1, 1], where C is 1 (repeated), 3 (red, green, blue), or any number of
+    which `channels` selects one or three.
+    """
+
+    def __init__(
+        self,
+        layers: tuple[str, ...],
+        weights: str,
+        legacy: bool,
+        channels: tuple[int, ...] | None,
+        download: bool,
+    ) -> None:
+        super().__init__()
+        for layer in layers:
+            if layer not in _NAMES:
+                hint = suggest(layer, _NAMES) or f"It has: {', '.join(_NAMES)}."
+                raise ContractError(f"VGG-16 has no layer {layer!r}. {hint}")
+        if not layers:
+            raise ContractError("LAYERS names no layer; the usual one is relu5_3")
+        if channels is not None and len(channels) not in (1, 3):
+            raise ContractError(
+                f"CHANNELS selects 1 channel, or 3 (red, green, blue); got {list(channels)}"
+            )
+        self.layers, self.legacy, self.channels = layers, legacy, channels
+        depth = max(_NAMES.index(layer) for layer in layers) + 1
+        self.convolutions = nn.ModuleList()
+        width = 3
+        for wider in [w for stage in _STAGES for w in stage][:depth]:
+            self.convolutions.append(nn.Conv2d(width, wider, 3, padding=1))
+            width = wider
+        self._load(weights, download)
+        # ImageNet preprocessing of the weights, from [-1, 1]
+        if legacy:  # Caffe: BGR in 0..255, minus means
+            mean, std = (103.939 / 255, 116.779 / 255, 123.680 / 255), (1 / 255,) * 3
+        elif weights == "IMAGENET1K_V1":
+            mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        else:  # IMAGENET1K_FEATURES and its kin: Caffe's weights for RGB in 0..1
+            mean, std = (0.48235, 0.45882, 0.40784), (1 / 255,) * 3
+        dtype = torch.float64  # exact when the model is in double precision
+        self._mean = torch.tensor(mean, dtype=dtype, device="cpu")[:, None, None]
+        self._std = torch.tensor(std, dtype=dtype, device="cpu")[:, None, None]
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> _VGG16:
+        """Stays in evaluation mode."""
+        return super().train(False)
+
+    def _load(self, weights: str, download: bool) -> None:
+        found = _read_weights(weights, download)
+        with torch.no_grad():
+            for index, convolution in enumerate(self.convolutions):
+                for name in ("weight", "bias"):
+                    key = f"features.{_TORCHVISION[index]}.{name}"
+                    value = found.get(key, found.get(key.removeprefix("features.")))
+                    parameter = getattr(convolution, name)
+                    if value is None or value.shape != parameter.shape:
+                        have = "absent" if value is None else tuple(value.shape)
+                        raise WeightsError(
+                            f"{weights} holds no VGG-16: {key} is {have}, "
+                            f"expected {tuple(parameter.shape)}"
+                        )
+                    if not parameter.is_meta:
+                        setattr(convolution, name, nn.Parameter(value.clone()))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = self._prepare(x)
+        features = {}
+        for index, convolution in enumerate(self.convolutions):
+            name = _NAMES[index]
+            # the reference's network has no pooling between relu4_3 and conv5_1
+            if index and name.endswith("_1") and not (self.legacy and name == "relu5_1"):
+                x = nn.functional.max_pool2d(x, 2)
+            x = torch.relu(convolution(x))
+            if name in self.layers:
+                features[name] = x
+        return features
+
+    def _prepare(self, x: Tensor) -> Tensor:
+        if self.channels is not None:
+            if max(self.channels) >= x.shape[1]:
+                raise ContractError(
+                    f"CHANNELS {list(self.channels)}: the image has {x.shape[1]} channels"
+                )
+            x = x[:, list(self.channels)]
+        if x.shape[1] == 1:
+            x = x.expand(-1, 3, -1, -1)
+        elif x.shape[1] != 3:
+            raise ContractError(
+                f"VGG-16 sees 1 or 3 channels, the image has {x.shape[1]}: say which to show it, "
+                "as in CHANNELS: [2, 1, 0]"
+            )
+        if self.legacy:
+            x = x.flip(1)
+        return ((x + 1) / 2 - self._mean.to(x)) / self._std.to(x)
+
+
+class VGGPerceptual(PairLoss):
+    """Mean squared difference of VGG-16 features (Johnson et al. 2016, eq. 2).
+
+    x, y: (N, C, H, W) in [-1, 1]. The network is frozen; gradients reach the images.
+
+    layers: `relu1_1` to `relu5_3`. layer_weights: a factor a layer; null for 1 each.
+    weights: torchvision's name (IMAGENET1K_FEATURES, IMAGENET1K_V1) or a `.pth` or `.safetensors`
+        file of its VGG-16. download: fetch torchvision's where they are not on disk.
+    legacy: as MUNIT's reference has it: BGR in 0..255 minus Caffe's means, no pooling before
+        conv5_1.
+    channels: which channels to show, for images of neither 1 nor 3.
+
+    Raises WeightsError where the weights are absent or not VGG-16's.
+    """
+
+    same_shape: ClassVar[bool] = False  # one channel against three is fine
+
+    def __init__(
+        self,
+        *,
+        layers: tuple[str, ...] = ("relu4_3",),
+        layer_weights: tuple[float, ...] | None = None,
+        weights: str = "IMAGENET1K_FEATURES",
+        download: bool = False,
+        legacy: bool = False,
+        channels: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        if layer_weights is not None and len(layer_weights) != len(layers):
+            raise ContractError(
+                f"LAYER_WEIGHTS has {len(layer_weights)} numbers for {len(layers)} LAYERS"
+            )
+        self.vgg = _VGG16(layers, weights, legacy, channels, download)
+        self.layer_weights = layer_weights or (1.0,) * len(layers)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        first, second = self.vgg(x), self.vgg(y)
+        parts = [
+            weight * (self.compared(first[layer]) - self.compared(second[layer])).square().mean()
+            for layer, weight in zip(self.vgg.layers, self.layer_weights, strict=True)
+        ]
+        return torch.stack(parts).sum()
+
+    def compared(self, features: Tensor) -> Tensor:
+        """What of the features is compared: all."""
+        return features
+
+
+class DomainInvariantVGG(VGGPerceptual):
+    """Domain-invariant perceptual loss (Huang et al. 2018, section 5.1 and appendix C).
+
+    Mean squared difference of VGG-16 features, each instance-normalised without affine first, which
+    removes most of what tells two domains apart. x: the translation, y: its input. Finite, with
+    finite gradients, on flat images.
+
+    instance_norm: off compares the plain features. Other keys as those of `vgg_perceptual`; the
+    reference takes relu5_3 and `legacy`, the paper's appendix measured relu4_3.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: tuple[str, ...] = ("relu5_3",),
+        layer_weights: tuple[float, ...] | None = None,
+        instance_norm: bool = True,
+        weights: str = "IMAGENET1K_FEATURES",
+        download: bool = False,
+        legacy: bool = False,
+        channels: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__(
+            layers=layers,
+            layer_weights=layer_weights,
+            weights=weights,
+            download=download,
+            legacy=legacy,
+            channels=channels,
+        )
+        self.instance_norm = instance_norm
+
+    def compared(self, features: Tensor) -> Tensor:
+        """The features, instance-normalised."""
+        if not self.instance_norm:
+            return features
+        # in full precision: the variance of half-precision features loses its digits
+        wide = features.float() if features.dtype in (torch.float16, torch.bfloat16) else features
+        return torch.instance_norm(wide, None, None, None, None, True, 0.0, 1e-5, False)
+
+
+def _read_weights(weights: str, download: bool) -> Mapping[str, Tensor]:
+    """A state dict by torchvision's name or from a file."""
+    if weights in _FILES:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        path = folder / _FILES[weights]
+        if not path.is_file() and download:
+            from torchvision.models import VGG16_Weights
+
+            url = VGG16_Weights[weights].url
+            return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True)
+        if not path.is_file():
+            raise WeightsError(
+                f"the VGG-16 weights {weights} are not on disk (looked for {path}). Put torchvision's "
+                f"{path.name} there, give a file with WEIGHTS: path.pth, or allow the download with "
+                "DOWNLOAD: true"
+            )
+        _check_hash(path)
+    else:
+        path = Path(weights).expanduser()
+        if not path.is_file():
+            hint = suggest(weights, _FILES)
+            raise WeightsError(
+                f"WEIGHTS {weights!r} is neither a file nor one of {', '.join(_FILES)}. {hint}".rstrip()
+            )
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise WeightsError(f"{path} cannot be read as weights: {error}") from error
+    if not isinstance(state, Mapping):
+        raise WeightsError(f"{path} holds {type(state).__name__}, not a state dict")
+    return state
+
+
+def _check_hash(path: Path) -> None:
+    """Raises WeightsError where a file under torchvision's name is not torchvision's."""
+    expected = path.stem.rpartition("-")[2]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if not digest.startswith(expected):
+        raise WeightsError(
+            f"{path} is not torchvision's file: its SHA-256 starts with "
+            f"{digest[:8]}, not {expected}. Replace it; for weights of your own give WEIGHTS: path"
+        )
