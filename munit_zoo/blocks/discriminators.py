@@ -18,7 +18,8 @@ class MultiscalePatchDiscriminator(nn.Module):
     first. Between scales the image is averaged down by 2 (3×3 windows, borders not counted).
 
     layers: strided convolutions a scale; each after the first doubles the channels.
-    norm: of all convolutions but the first.
+    norm, weight_norm: of all convolutions but the first and the last (1×1) of a scale;
+        weight_norm_ends: of these too (as spectral normalisation is published).
     """
 
     def __init__(
@@ -33,10 +34,12 @@ class MultiscalePatchDiscriminator(nn.Module):
         activation: Slot[Activation] = slot("lrelu"),
         pad_type: PadType = "reflect",
         weight_norm: WeightNorm = "none",
+        weight_norm_ends: bool = False,
         init: Init = "gaussian",
     ) -> None:
         super().__init__()
         make_norm, make_activation = NORMS.factory(norm), ACTIVATIONS.factory(activation)
+        ends: WeightNorm = weight_norm if weight_norm_ends else "none"
         self.scales = nn.ModuleList()
         for _ in range(scales):
             convolutions: list[nn.Module] = []
@@ -52,11 +55,11 @@ class MultiscalePatchDiscriminator(nn.Module):
                         norm=make_norm if index else None,
                         activation=make_activation,
                         pad_type=pad_type,
-                        weight_norm=weight_norm,
+                        weight_norm=weight_norm if index else ends,
                     )
                 )
                 channels, wider = wider, 2 * wider
-            convolutions.append(conv2d(channels, 1, 1))
+            convolutions.append(conv2d(channels, 1, 1, weight_norm=ends))
             self.scales.append(nn.Sequential(*convolutions))
         self.pool = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
         initialise(self, init)

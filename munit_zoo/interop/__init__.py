@@ -1,1 +1,1 @@
-"""interop."""
+"""Other projects' checkpoints and configs, turned into ours."""

@@ -64,16 +64,14 @@ class _VGG16(nn.Module):
             self.convolutions.append(nn.Conv2d(width, wider, 3, padding=1))
             width = wider
         self._load(weights, download)
-        # ImageNet preprocessing of the weights, from [-1, 1]
+        # what the weights were trained on, from [-1, 1]
         if legacy:  # Caffe: BGR in 0..255, minus means
             mean, std = (103.939 / 255, 116.779 / 255, 123.680 / 255), (1 / 255,) * 3
         elif weights == "IMAGENET1K_V1":
             mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
         else:  # IMAGENET1K_FEATURES and its kin: Caffe's weights for RGB in 0..1
             mean, std = (0.48235, 0.45882, 0.40784), (1 / 255,) * 3
-        dtype = torch.float64  # exact when the model is in double precision
-        self._mean = torch.tensor(mean, dtype=dtype, device="cpu")[:, None, None]
-        self._std = torch.tensor(std, dtype=dtype, device="cpu")[:, None, None]
+        self._mean, self._std = mean, std  # plain numbers: exact in any precision, on any device
         self.requires_grad_(False)
         self.eval()
 
@@ -96,7 +94,9 @@ class _VGG16(nn.Module):
                             f"expected {tuple(parameter.shape)}"
                         )
                     if not parameter.is_meta:
-                        setattr(convolution, name, nn.Parameter(value.clone()))
+                        setattr(
+                            convolution, name, nn.Parameter(value.to(parameter.dtype, copy=True))
+                        )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         x = self._prepare(x)
@@ -125,9 +125,14 @@ class _VGG16(nn.Module):
                 f"VGG-16 sees 1 or 3 channels, the image has {x.shape[1]}: say which to show it, "
                 "as in CHANNELS: [2, 1, 0]"
             )
-        if self.legacy:
-            x = x.flip(1)
-        return ((x + 1) / 2 - self._mean.to(x)) / self._std.to(x)
+        planes = reversed(x.split(1, dim=1)) if self.legacy else x.split(1, dim=1)
+        return torch.cat(
+            [
+                ((plane + 1) / 2 - mean) / std
+                for plane, mean, std in zip(planes, self._mean, self._std, strict=True)
+            ],
+            dim=1,
+        )
 
 
 class VGGPerceptual(PairLoss):
@@ -231,9 +236,9 @@ def _read_weights(weights: str, download: bool) -> Mapping[str, Tensor]:
             return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True)
         if not path.is_file():
             raise WeightsError(
-                f"the VGG-16 weights {weights} are not on disk (looked for {path}). Put torchvision's "
-                f"{path.name} there, give a file with WEIGHTS: path.pth, or allow the download with "
-                "DOWNLOAD: true"
+                f"the VGG-16 weights {weights} are not on disk (looked for {path}). Put "
+                f"torchvision's {path.name} there, give a file with WEIGHTS: path.pth, or allow "
+                "the download with DOWNLOAD: true"
             )
         _check_hash(path)
     else:
@@ -241,7 +246,7 @@ def _read_weights(weights: str, download: bool) -> Mapping[str, Tensor]:
         if not path.is_file():
             hint = suggest(weights, _FILES)
             raise WeightsError(
-                f"WEIGHTS {weights!r} is neither a file nor one of {', '.join(_FILES)}. {hint}".rstrip()
+                f"WEIGHTS {weights!r} is neither a file nor one of {', '.join(_FILES)}. {hint}"
             )
     try:
         if path.suffix == ".safetensors":
