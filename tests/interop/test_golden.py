@@ -1,11 +1,12 @@
 """Parity with the 2018 reference: every case of the folder MUNIT_ZOO_GOLDEN, in float64.
 
-Each case holds the reference's weights, inputs, noise and what it computed from them. The measure is
-max|ours - golden| / max(max|golden|, 1e-6), the bound 1e-8.
+Each case holds the reference's weights, inputs, noise and what it computed from them. The measure
+is max|ours - golden| / max(max|golden|, 1e-6), the bound 1e-8.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -55,7 +56,7 @@ def stand_in_vgg(path: Path) -> Path:
     widths = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
     numbers = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
     state = {}
-    for layer, (fan, out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for layer, (fan, out) in enumerate(itertools.pairwise(widths)):
         k = np.arange(out * fan * 9, dtype=np.uint32)
         with np.errstate(over="ignore"):
             h = np.uint32(2654435761) * k + np.uint32(40503) * np.uint32(layer + 1)
@@ -64,7 +65,9 @@ def stand_in_vgg(path: Path) -> Path:
             h ^= h >> np.uint32(13)
         u = h.astype(np.float64) / 2**32
         weight = np.sqrt(6 / (9 * fan)) * (2 * u - 1)
-        state[f"features.{numbers[layer]}.weight"] = torch.from_numpy(weight.reshape(out, fan, 3, 3))
+        state[f"features.{numbers[layer]}.weight"] = torch.from_numpy(
+            weight.reshape(out, fan, 3, 3)
+        )
         state[f"features.{numbers[layer]}.bias"] = torch.zeros(out, dtype=torch.float64)
     save_file(state, path)
     return path

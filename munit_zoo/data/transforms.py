@@ -1,0 +1,96 @@
+"""From a decoded image to a training sample: convert, resize, crop, flip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as T
+
+from munit_zoo.errors import DataError
+
+__all__ = ["Convert", "Interpolation", "Pipeline"]
+
+Convert = Literal["none", "rgb", "gray"]
+Interpolation = Literal["bilinear", "bicubic", "nearest"]
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+class Pipeline:
+    """Resizes so that the short side is `size`, crops (at random, or the middle), flips.
+
+    size: None keeps the images as they are. crop: (height, width), None for size × size.
+    convert: `rgb` repeats a single channel, `gray` weighs three (ITU-R BT.601); `none` neither.
+    Raises DataError where neither size nor crop is given, or the crop is larger than the size.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int | None,
+        crop: tuple[int, int] | None,
+        flip: bool,
+        interpolation: Interpolation,
+        convert: Convert,
+    ) -> None:
+        if crop is None and size is None:
+            raise DataError("give DATA.SIZE (short side after resizing), DATA.CROP, or both")
+        self.crop = crop if crop is not None else (int(size or 0), int(size or 0))
+        if min(self.crop) < 1 or (size is not None and min(self.crop) > size):
+            raise DataError(
+                f"DATA.CROP {list(self.crop)} does not fit images whose short side is resized to "
+                f"DATA.SIZE {size}"
+            )
+        self.short, self.flip, self.convert = size, flip, convert
+        self.interpolation = InterpolationMode(interpolation)
+
+    def converted(self, image: Tensor) -> Tensor:
+        """(C, H, W) with the channels that `convert` asks for."""
+        if self.convert == "rgb" and len(image) == 1:
+            return image.expand(3, -1, -1)
+        if self.convert == "gray" and len(image) == 3:
+            return torch.einsum("chw,c->hw", image, image.new_tensor(_LUMA))[None]
+        return image
+
+    def train(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """A training sample, all chance taken from `rng`."""
+        image = self._resized(image)
+        height, width = self.crop
+        top = int(rng.integers(image.shape[1] - height + 1))
+        left = int(rng.integers(image.shape[2] - width + 1))
+        flipped = bool(rng.random() < 0.5)  # drawn even if unused: crops do not depend on FLIP
+        image = image[:, top : top + height, left : left + width]
+        return (image.flip(-1) if flipped and self.flip else image).contiguous()
+
+    def test(self, image: Tensor) -> Tensor:
+        """The middle crop."""
+        return T.center_crop(self._resized(image), list(self.crop)).contiguous()
+
+    def _resized(self, image: Tensor) -> Tensor:
+        height, width = image.shape[1:]
+        if self.short is not None and min(height, width) != self.short:
+            scale = self.short / min(height, width)
+            target = [max(self.short, round(side * scale)) for side in (height, width)]
+            antialias = self.interpolation is not InterpolationMode.NEAREST
+            image = T.resize(image, target, self.interpolation, antialias=antialias)
+            if self.interpolation is InterpolationMode.BICUBIC:
+                image = image.clamp(-1, 1)  # overshoots
+        if image.shape[1] < self.crop[0] or image.shape[2] < self.crop[1]:
+            raise DataError(
+                f"it is {image.shape[1]}×{image.shape[2]} (height × width) and smaller than the "
+                f"crop {self.crop[0]}×{self.crop[1]}: set DATA.SIZE to enlarge, or a smaller "
+                "DATA.CROP"
+            )
+        return image
+
+
+def conversion_for(convert: Convert | Mapping[str, Convert], domain: str) -> Convert:
+    """The conversion of one domain of a setting that may differ by domain."""
+    if isinstance(convert, str):
+        return convert
+    return convert.get(domain.upper(), "none")
