@@ -1,0 +1,127 @@
+"""One training iteration: a forward of the generators, the discriminators' step, the generators'."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from munit_zoo.data.seeding import noise
+from munit_zoo.models import Objective, TranslationModel
+
+__all__ = ["Trainer", "draw_noise", "trained_parameters"]
+
+
+def trained_parameters(
+    model: TranslationModel, objective: Objective
+) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
+    """Parameters that are trained, by name: the generators' side and the discriminators'.
+
+    A criterion's own parameters (`loss.<term>.…`) belong to its side.
+    """
+    sides = (
+        (model.generators, objective.losses.criteria),
+        (model.discriminators, objective.critics.criteria),
+    )
+    found: list[dict[str, nn.Parameter]] = []
+    for networks, criteria in sides:
+        named = dict(networks.named_parameters())
+        named |= {f"loss.{name}": parameter for name, parameter in criteria.named_parameters()}
+        found.append({name: p for name, p in named.items() if p.requires_grad})
+    return found[0], found[1]
+
+
+class Trainer:
+    """Updates a model's discriminators and generators, once an iteration.
+
+    optimizers: of the generators' side and of the discriminators' (`trained_parameters`).
+    With several processes, each sees its own share of the batch; gradients are averaged.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: TranslationModel,
+        objective: Objective,
+        optimizers: Sequence[torch.optim.Optimizer],
+    ) -> None:
+        self.fabric, self.model, self.objective = fabric, model, objective
+        self.generators = self._setup(objective.generators)
+        self.losses = self._setup(objective.losses)
+        self.critics = self._setup(objective.critics)
+        wrapped = [fabric.setup_optimizers(optimizer) for optimizer in optimizers]
+        self.optimizers: tuple[Any, Any] = (wrapped[0], wrapped[1])
+
+    def _setup(self, module: nn.Module) -> Any:
+        """The module on the device, wrapped where it has something to train."""
+        if any(p.requires_grad for p in module.parameters()):
+            return self.fabric.setup_module(module)
+        return self.fabric.to_device(module)
+
+    def step(self, env: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """One iteration on the tensors of `objective.plan.inputs`.
+
+        Returns the unweighted parts of both losses by name, and the weighted totals
+        `total/discriminator` and `total/generator`, detached.
+        """
+        for_generators, for_critics = self.optimizers
+        names, fakes = self.generators(env)
+        parts: dict[str, Tensor] = {}
+        if self.objective.has_critics:
+            with self.fabric.autocast():
+                loss, found = self.critics(fakes, env)
+            parts |= {f"discriminator/{name}": value for name, value in found.items()}
+            parts["total/discriminator"] = loss.detach()
+            for_critics.zero_grad()
+            self.fabric.backward(loss)
+            for_critics.step()
+        with _frozen(self.model.discriminators), self.fabric.autocast():
+            loss, found = self.losses(names, self.model.discriminators)
+            parts |= found
+            parts["total/generator"] = loss.detach()
+            for_generators.zero_grad()
+            self.fabric.backward(loss)
+        for_generators.step()
+        return parts
+
+
+@contextmanager
+def _frozen(module: nn.Module) -> Iterator[None]:
+    """No gradients for a module's parameters, while they flow through it."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+def draw_noise(
+    model: TranslationModel,
+    objective: Objective,
+    sizes: Mapping[str, tuple[int, int]],
+    *,
+    seed: int,
+    iteration: int,
+    first: int,
+    count: int,
+) -> dict[str, Tensor]:
+    """The random inputs of an iteration for samples first … first + count - 1 of the batch."""
+    return {
+        name: noise(
+            model.noise_shape(name, sizes),
+            name=name,
+            seed=seed,
+            iteration=iteration,
+            first=first,
+            count=count,
+        )
+        for name in objective.plan.inputs
+        if model.is_noise(name)
+    }

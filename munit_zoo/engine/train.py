@@ -1,0 +1,535 @@
+"""Training: a flat loop from a config to a run."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from munit_zoo.config import Config, Resolved, bind, domains_of
+from munit_zoo.data import Dataset
+from munit_zoo.data.seeding import rng
+from munit_zoo.data.stream import UnpairedBatches, first_images
+from munit_zoo.engine.devices import make_fabric
+from munit_zoo.engine.grids import grid_columns, save_grid, translation_grid
+from munit_zoo.engine.page import write_page
+from munit_zoo.engine.runs import Run, Snapshot, find_snapshot, load_weights, same_training
+from munit_zoo.engine.step import Trainer, draw_noise, trained_parameters
+from munit_zoo.errors import CheckpointError, DataError, UsageError
+from munit_zoo.models import Objective, TranslationModel, assemble
+
+__all__ = ["Progress", "Silent", "TrainingEnd", "train"]
+
+
+class Progress(Protocol):
+    """What training tells while it runs."""
+
+    def started(self, start: int, iterations: int, device: str, notes: Sequence[str]) -> None: ...
+
+    def advanced(self, iteration: int) -> None: ...
+
+    def logged(self, iteration: int, losses: Mapping[str, float], rate: float) -> None: ...
+
+    def saved(self, snapshot: Path) -> None: ...
+
+
+class Silent:
+    """Tells nothing."""
+
+    def started(self, start: int, iterations: int, device: str, notes: Sequence[str]) -> None:
+        """Training begins."""
+
+    def advanced(self, iteration: int) -> None:
+        """An iteration is done."""
+
+    def logged(self, iteration: int, losses: Mapping[str, float], rate: float) -> None:
+        """Losses by term, and pairs of images a second."""
+
+    def saved(self, snapshot: Path) -> None:
+        """A snapshot was written."""
+
+
+@dataclass(frozen=True)
+class TrainingEnd:
+    """How training ended: after how many iterations in total, and whether it was interrupted."""
+
+    run: Run
+    iteration: int
+    interrupted: bool
+    seconds: float
+
+
+def train(
+    resolved: Resolved | None,
+    folder: Path,
+    *,
+    resume: bool = False,
+    init_from: Path | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    progress: Progress | None = None,
+) -> TrainingEnd:
+    """Train the model of a config in a run's folder.
+
+    resolved: the config; None, with `resume`, for the run's own.
+    resume: go on from the newest snapshot; everything is as if training had never stopped.
+    init_from: a run or snapshot whose weights to start from.
+    device: `auto`, `cpu`, `cuda` or `mps`. devices: number of processes, one device each.
+
+    Ctrl-C (or SIGTERM) ends after the iteration in progress and saves a snapshot.
+    Raises UsageError, ConfigError, DataError or CheckpointError, each before anything is written,
+    and DataError or UsageError during training (an unreadable image, a loss that is not finite).
+    """
+    progress = progress or Silent()
+    run, resolved, snapshot = _open(folder, resolved, resume, init_from)
+    config = resolved.config
+    fabric = make_fabric(device, config.ENGINE.PRECISION, devices=devices)
+    fabric.launch()
+    datasets = {
+        split: _datasets(config, split, required=split == "train") for split in ("train", "test")
+    }
+    sizes = {name: dataset.size for name, dataset in datasets["train"].items()}
+    model, objective, rehearsal = assemble(config, sizes)
+    if init_from is not None:
+        _start_from(model, init_from)
+    if run is None:
+        record = _record(datasets, init_from)
+        if fabric.is_global_zero:
+            run = Run.create(folder, resolved, record)
+        fabric.barrier()
+        run = run or Run.open(folder)
+
+    if config.ENGINE.CHANNELS_LAST:
+        model.to(memory_format=torch.channels_last)
+    model.train()
+    fabric.to_device(model)
+    named = trained_parameters(model, objective)
+    optimizers = [
+        bind("optimizer", node)().build(parameters.values() or [torch.zeros(())])
+        for node, parameters in zip(
+            (config.OPTIM.GENERATOR, config.OPTIM.DISCRIMINATOR), named, strict=True
+        )
+    ]
+    trainer = Trainer(fabric, model, objective, optimizers)
+    averaged = _average(model) if config.ENGINE.EMA is not None else None
+    start = 0
+    if snapshot is not None:
+        start = _restore(snapshot, model, objective, optimizers, averaged)
+        _truncate_log(run, start)
+    session = _Session(run, config, model, averaged, objective, optimizers, datasets, progress)
+    notes = [f"frozen, as no active term reaches it: {n}" for n in _grouped(rehearsal.unreached)]
+    progress.started(start, config.ENGINE.ITERATIONS, str(fabric.device), notes)
+    schedule = bind("schedule", config.OPTIM.SCHEDULE)()
+    rates = [[group["lr"] for group in o.param_groups] for o in _base_rates(config, optimizers)]
+
+    stream = UnpairedBatches(
+        datasets["train"],
+        seed=config.ENGINE.SEED,
+        batch_size=config.ENGINE.BATCH_SIZE,
+        workers=config.ENGINE.WORKERS,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+        pin_memory=fabric.device.type == "cuda",
+    )
+    total = config.ENGINE.ITERATIONS
+    began = time.perf_counter()
+    iteration = start
+    leader = fabric.is_global_zero
+    with _interruptible() as stop:
+        if leader and start == 0:
+            session.grid(0)
+        for iteration, batch in enumerate(stream.batches(start, total), start=start):
+            _seed_everything(config.ENGINE.SEED, iteration, fabric.global_rank)
+            factor = schedule.factor(iteration, total)
+            for optimizer, initial in zip(optimizers, rates, strict=True):
+                for group, rate in zip(optimizer.param_groups, initial, strict=True):
+                    group["lr"] = rate * factor
+            env = {
+                **batch,
+                **draw_noise(
+                    model,
+                    objective,
+                    sizes,
+                    seed=config.ENGINE.SEED,
+                    iteration=iteration,
+                    first=stream.first,
+                    count=stream.count,
+                ),
+            }
+            if config.ENGINE.CHANNELS_LAST:
+                env = {k: _channels_last(v) for k, v in env.items()}
+            env = {k: v.to(fabric.device, non_blocking=True) for k, v in env.items()}
+            parts = trainer.step(env)
+            if averaged is not None:
+                _update_average(averaged, model, config.ENGINE.EMA)
+            done = iteration + 1
+            ending = done == total or stop.is_set()
+            if done % config.ENGINE.LOG_EVERY == 0 or ending:
+                values = fabric.all_reduce(parts, reduce_op="mean")
+                if leader:
+                    session.log(done, values, factor * rates[0][0])
+            if leader:
+                progress.advanced(done)
+                if (
+                    config.ENGINE.GRID_EVERY and done % config.ENGINE.GRID_EVERY == 0
+                ) or done == total:
+                    session.grid(done)
+                every = config.ENGINE.SNAPSHOT_EVERY
+                if ending or (every and done % every == 0):
+                    session.save(done)
+            if ending:
+                break
+        fabric.barrier()
+    if leader:
+        session.close()
+    done = iteration + 1 if total > start else start
+    return TrainingEnd(run, done, stop.is_set() and done < total, time.perf_counter() - began)
+
+
+class _Session:
+    """What the leading process writes: log, grids, snapshots, page."""
+
+    def __init__(
+        self,
+        run: Run,
+        config: Config,
+        model: TranslationModel,
+        averaged: TranslationModel | None,
+        objective: Objective,
+        optimizers: Sequence[torch.optim.Optimizer],
+        datasets: Mapping[str, Mapping[str, Dataset] | None],
+        progress: Progress,
+    ) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.run, self.config, self.model, self.averaged = run, config, model, averaged
+        self.objective, self.optimizers, self.progress = objective, optimizers, progress
+        self.shown = {
+            name: _shown(datasets, name, config.ENGINE.DISPLAY) for name in datasets["train"] or {}
+        }
+        self.board = SummaryWriter(str(run.folder / "tensorboard"))
+        self.clock, self.counted = time.perf_counter(), None
+
+    def log(self, iteration: int, parts: Mapping[str, Tensor], rate: float) -> None:
+        """Write the losses; raises UsageError where one is not finite."""
+        now = time.perf_counter()
+        images = self.config.ENGINE.BATCH_SIZE
+        speed = math.nan
+        if self.counted is not None and now > self.clock:
+            speed = (iteration - self.counted) * images / (now - self.clock)
+        self.clock, self.counted = now, iteration
+        values = {name: float(value) for name, value in parts.items()}
+        wrong = [name for name, value in values.items() if not math.isfinite(value)]
+        if wrong:
+            saved = self.run.snapshots()
+            where = (
+                f"The last snapshot is {saved[-1].folder}." if saved else "There is no snapshot."
+            )
+            raise UsageError(
+                f"at iteration {iteration} the loss is not finite: {', '.join(wrong)}. {where} "
+                "Try a lower OPTIM.GENERATOR.LR and OPTIM.DISCRIMINATOR.LR, or PRECISION fp32."
+            )
+        line = {"iteration": iteration, "lr": rate, "images_per_second": speed, **values}
+        if not math.isfinite(speed):
+            del line["images_per_second"]
+        with (self.run.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        for name, value in values.items():
+            self.board.add_scalar(f"loss/{name}", value, iteration)
+        self.board.add_scalar("lr", rate, iteration)
+        if math.isfinite(speed):
+            self.board.add_scalar("images_per_second", speed, iteration)
+        self.progress.logged(iteration, by_term(values), speed)
+
+    @torch.no_grad()
+    def grid(self, iteration: int) -> None:
+        """Write the image grids and the page; the time they take is not the training's."""
+        before = time.perf_counter()
+        model = self.averaged if self.averaged is not None else self.model
+        was_training = model.training
+        model.eval()
+        folder = self.run.folder / "images"
+        folder.mkdir(exist_ok=True)
+        count = self.config.ENGINE.DISPLAY_STYLES
+        seed = self.config.ENGINE.SEED
+        try:
+            for way in model.graph().translations:
+                fixed, fresh = (_styles(model, count, seed, way, i) for i in (-1, iteration))
+                images = self.shown[way[0]].to(next(model.generators.parameters()).device)
+                grid = translation_grid(model, images, way, fixed=fixed, fresh=fresh)
+                name = f"{way[0]}2{way[1]}"
+                save_grid(folder / f"{name}_{iteration:08d}.png", grid)
+                self.board.add_image(f"translations/{name}", (grid + 1) / 2, iteration)
+        finally:
+            model.train(was_training)
+        write_page(self.run.folder, columns=grid_columns(model, count))
+        self.clock += time.perf_counter() - before
+
+    def save(self, iteration: int) -> None:
+        """Write a snapshot and the page."""
+        before = time.perf_counter()
+        weights = {
+            "generators": self.model.generators.state_dict(),
+            "discriminators": self.model.discriminators.state_dict(),
+        }
+        if self.averaged is not None:
+            weights["ema"] = self.averaged.generators.state_dict()
+        criteria = _criteria_state(self.objective)
+        if criteria:
+            weights["losses"] = criteria
+        training = {"optimizers": [o.state_dict() for o in self.optimizers]}
+        record = self.run.record()
+        info = {key: record[key] for key in ("config_sha256", "components") if key in record}
+        snapshot = self.run.save(iteration, weights, training, info, keep=self.config.ENGINE.KEEP)
+        self.board.flush()
+        write_page(
+            self.run.folder, columns=grid_columns(self.model, self.config.ENGINE.DISPLAY_STYLES)
+        )
+        self.clock += time.perf_counter() - before
+        self.progress.saved(snapshot.folder)
+
+    def close(self) -> None:
+        """Finish the logs."""
+        self.board.close()
+
+
+def by_term(parts: Mapping[str, float]) -> dict[str, float]:
+    """Losses by term: the parts of each (`image_recon/x_aa`, `image_recon/x_bb`) added up."""
+    sums: dict[str, float] = {}
+    for name, value in parts.items():
+        if name.startswith("total/"):
+            continue
+        term = name.split("/")[0]
+        sums[term] = sums.get(term, 0.0) + value
+    return sums
+
+
+def _open(
+    folder: Path, resolved: Resolved | None, resume: bool, init_from: Path | None
+) -> tuple[Run | None, Resolved, Snapshot | None]:
+    """The run to go on with and its snapshot, or None for a new one."""
+    if not resume:
+        if resolved is None:
+            raise UsageError("name a config to train, or give --resume to go on with a run")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            Run.create(folder, resolved, {})  # raises: it holds something
+        return None, resolved, None
+    if init_from is not None:
+        raise UsageError("--resume goes on with a run's own weights: leave --init-from out")
+    run = Run.open(folder)
+    own = run.resolved()
+    snapshot = run.newest()
+    if resolved is None:
+        return run, own, snapshot
+    changed = same_training(own.config, resolved.config)
+    if changed:
+        raise UsageError(
+            f"{folder} was trained with another config and cannot resume with this one: "
+            f"{'; '.join(changed)}. Leave the config out to go on as before, or start a new run "
+            f"from its weights with --init-from {folder}"
+        )
+    return run, resolved, snapshot
+
+
+def _datasets(config: Config, split: str, *, required: bool) -> dict[str, Dataset] | None:
+    """A split's datasets, prepared; None for a split that is absent and not required."""
+    factory = bind("dataset", config.DATA)
+    datasets: dict[str, Dataset] = {}
+    try:
+        for domain in domains_of(config):
+            datasets[domain.name] = factory(domain, split)
+            datasets[domain.name].prepare()
+            if not len(datasets[domain.name]):
+                raise DataError(f"domain {domain.name.upper()} has no {split} image")
+    except DataError:
+        if required:
+            raise
+        return None
+    return datasets
+
+
+def _shown(datasets: Mapping[str, Mapping[str, Dataset] | None], name: str, count: int) -> Tensor:
+    """Images to look at: of the test split where there is one."""
+    split = datasets["test"] or datasets["train"] or {}
+    return first_images(split[name], count)
+
+
+def _record(
+    datasets: Mapping[str, Mapping[str, Dataset] | None], init_from: Path | None
+) -> dict[str, Any]:
+    return {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "torch": torch.__version__,
+        "init_from": None if init_from is None else str(init_from),
+        "data": {
+            split: None
+            if found is None
+            else {name: dataset.describe() for name, dataset in found.items()}
+            for split, found in datasets.items()
+        },
+    }
+
+
+def _start_from(model: TranslationModel, path: Path) -> None:
+    """Weights of another run: averaged ones where they were kept."""
+    _, snapshot = find_snapshot(path)
+    part = "ema" if snapshot.has("ema") else "generators"
+    load_weights(model.generators, snapshot.weights(part), f"{snapshot.folder} ({part})")
+    if snapshot.has("discriminators"):
+        weights = snapshot.weights("discriminators")
+        load_weights(model.discriminators, weights, f"{snapshot.folder} (discriminators)")
+
+
+def _restore(
+    snapshot: Snapshot,
+    model: TranslationModel,
+    objective: Objective,
+    optimizers: Sequence[torch.optim.Optimizer],
+    averaged: TranslationModel | None,
+) -> int:
+    """Everything as it was when the snapshot was taken; the iteration to go on with."""
+    label = str(snapshot.folder)
+    state = snapshot.training_state()
+    load_weights(model.generators, snapshot.weights("generators"), f"{label} (generators)")
+    load_weights(
+        model.discriminators, snapshot.weights("discriminators"), f"{label} (discriminators)"
+    )
+    if averaged is not None:
+        load_weights(averaged.generators, snapshot.weights("ema"), f"{label} (ema)")
+    own = _criteria_state(objective)
+    if own:
+        saved = snapshot.weights("losses")
+        if set(saved) != set(own):
+            raise CheckpointError(f"{label}: its criteria have other parameters than the config's")
+        with torch.no_grad():
+            for name, value in own.items():
+                value.copy_(saved[name])
+    try:
+        for optimizer, saved_state in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved_state)
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"the optimizer state of {label} does not fit: {error}") from error
+    return snapshot.iteration
+
+
+def _criteria_state(objective: Objective) -> dict[str, Tensor]:
+    """Parameters of criteria that are trained, and their buffers; frozen networks are left out."""
+    found: dict[str, Tensor] = {}
+    for side, criteria in (
+        ("generator", objective.losses.criteria),
+        ("discriminator", objective.critics.criteria),
+    ):
+        for term, criterion in criteria.items():
+            if any(p.requires_grad for p in criterion.parameters()):
+                frozen = {n for n, p in criterion.named_parameters() if not p.requires_grad}
+                found |= {
+                    f"{side}.{term}.{name}": value
+                    for name, value in criterion.state_dict().items()
+                    if name not in frozen
+                }
+    return found
+
+
+def _average(model: TranslationModel) -> TranslationModel:
+    averaged = copy.deepcopy(model)
+    averaged.discriminators.clear()  # never used, and as large as the generators
+    return averaged.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def _update_average(averaged: TranslationModel, model: TranslationModel, decay: float) -> None:
+    """averaged = decay · averaged + (1 - decay) · weights; buffers are taken over."""
+    ours = list(averaged.generators.parameters())
+    torch._foreach_lerp_(ours, list(model.generators.parameters()), 1 - decay)
+    for mine, theirs in zip(averaged.generators.buffers(), model.generators.buffers(), strict=True):
+        mine.copy_(theirs)
+
+
+def _base_rates(
+    config: Config, optimizers: Sequence[torch.optim.Optimizer]
+) -> list[torch.optim.Optimizer]:
+    """The optimizers with the config's learning rates, not those of a restored schedule."""
+    for optimizer, node in zip(
+        optimizers, (config.OPTIM.GENERATOR, config.OPTIM.DISCRIMINATOR), strict=True
+    ):
+        for group in optimizer.param_groups:
+            group["lr"] = node.LR
+    return list(optimizers)
+
+
+def _styles(
+    model: TranslationModel, count: int, seed: int, way: tuple[str, str], iteration: int
+) -> Tensor | None:
+    """Style codes for a grid, drawn apart from training's own chance."""
+    if not model.style_dim:
+        return None
+    key = int(rng("grid", seed, *way, iteration).integers(2**62))
+    return model.sample_styles(count, torch.Generator().manual_seed(key))
+
+
+def _seed_everything(seed: int, iteration: int, rank: int) -> None:
+    """Chance inside components (dropout and the like) as a function of the iteration, too."""
+    key = int(rng("components", seed, iteration, rank).integers(2**62))
+    torch.manual_seed(key)
+    random.seed(key)
+    np.random.seed(key % 2**32)  # for components that draw from NumPy's global generator
+
+
+def _channels_last(value: Tensor) -> Tensor:
+    return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
+
+
+def _truncate_log(run: Run, iteration: int) -> None:
+    """Forget what was logged after the snapshot that training resumes from."""
+    file = run.folder / "log.jsonl"
+    if file.is_file():
+        lines = file.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if line and json.loads(line)["iteration"] <= iteration]
+        file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    for image in (run.folder / "images").glob("*_????????.png"):
+        if int(image.stem[-8:]) > iteration:
+            image.unlink()
+
+
+def _grouped(names: Sequence[str]) -> list[str]:
+    """Parameter names by the network they belong to: `generators.a.style_encoder (10 tensors)`."""
+    groups: dict[str, int] = {}
+    for name in names:
+        owner = ".".join(name.split(".")[:3])
+        groups[owner] = groups.get(owner, 0) + 1
+    return [f"{owner} ({count} tensors)" for owner, count in groups.items()]
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets; a second Ctrl-C ends at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
