@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
+from munit_zoo.blocks._checks import at_least, odd, unsteered
 from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.blocks.residual import ResidualTrunk
@@ -20,7 +23,9 @@ class ResnetContentEncoder(nn.Module):
     2^downsamples.
 
     dim: channels after the first convolution. kernel_size, down_kernel_size, block_kernel_size: of
-    the first convolution, the strided ones, the residual blocks.
+    the first convolution, the strided ones, the residual blocks; the first and last are odd.
+
+    Raises ContractError for settings out of range and for a norm that a style steers.
     """
 
     def __init__(
@@ -40,8 +45,11 @@ class ResnetContentEncoder(nn.Module):
         init: Init = "kaiming",
     ) -> None:
         super().__init__()
-        make = {
-            "norm": NORMS.factory(norm),
+        at_least(1, dim=dim, down_kernel_size=down_kernel_size)
+        at_least(0, downsamples=downsamples, blocks=blocks)
+        odd(kernel_size=kernel_size, block_kernel_size=block_kernel_size)
+        make: dict[str, Any] = {
+            "norm": unsteered(NORMS.factory(norm), "a content encoder"),
             "activation": ACTIVATIONS.factory(activation),
             "pad_type": pad_type,
             "weight_norm": weight_norm,
@@ -67,4 +75,5 @@ class ResnetContentEncoder(nn.Module):
         x = self.stem(x)
         for down in self.downs:
             x = down(x)
-        return self.trunk(x)
+        x = self.trunk(x)
+        return x

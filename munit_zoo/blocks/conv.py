@@ -29,7 +29,7 @@ Make = Callable[..., Any]
 
 
 class Padding(nn.Module):
-    """Extends an image at all four sides.
+    """Extends a map (N, C, H, W) by `amount` pixels at all four sides.
 
     Raises GraphError where a reflection would need more pixels than there are.
     """
@@ -72,16 +72,19 @@ class LegacySpectralConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         matrix = self.weight.flatten(1)
+        # Products and sums, and not `@`: autocast would compute that in half precision, and the
+        # vectors, which carry over from step to step, would never get past its few digits.
         with torch.no_grad():
-            v = matrix.T @ self.u
+            v = (matrix * self.u[:, None]).sum(0)
             v = v / (v.norm() + 1e-12)
-            u = matrix @ v
+            u = (matrix * v).sum(1)
             u = u / (u.norm() + 1e-12)
             self.u.copy_(u)
             self.v.copy_(v)
         # fresh tensors u, v: a second forward before the backward must not change this one's
-        sigma = torch.dot(u, matrix @ v)
-        return self._conv_forward(input, self.weight / sigma, self.bias)
+        sigma = (u * (matrix * v).sum(1)).sum()
+        output: Tensor = self._conv_forward(input, self.weight / sigma, self.bias)
+        return output
 
 
 def conv2d(
@@ -90,13 +93,19 @@ def conv2d(
     kernel_size: int,
     *,
     stride: int = 1,
+    padding: int = 0,
     weight_norm: WeightNorm = "none",
     bias: bool = True,
 ) -> nn.Conv2d:
-    """A convolution without padding, its weight normalised as asked."""
-    if weight_norm == "spectral_legacy":
-        return LegacySpectralConv2d(in_channels, out_channels, kernel_size, stride, bias=bias)
-    convolution = nn.Conv2d(in_channels, out_channels, kernel_size, stride, bias=bias)
+    """A convolution, padded with zeros, its weight normalised as asked.
+
+    weight_norm: `spectral` (Miyato et al. 2018, torch's), `spectral_legacy` (that of MUNIT's
+    reference), `weight` (Salimans & Kingma 2016) or `none`.
+    """
+    kind = LegacySpectralConv2d if weight_norm == "spectral_legacy" else nn.Conv2d
+    convolution = kind(
+        in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=bias
+    )
     if weight_norm == "spectral":
         parametrizations.spectral_norm(convolution)
     elif weight_norm == "weight":
@@ -130,12 +139,14 @@ class ConvBlock(nn.Module):
     ) -> None:
         super().__init__()
         amount = (kernel_size - 1) // 2 if padding is None else padding
-        self.pad = Padding(amount, pad_type)
+        inside = pad_type == "zero"  # the convolution pads with zeros itself, without a copy
+        self.pad = Padding(0 if inside else amount, pad_type)
         self.conv = conv2d(
             in_channels,
             out_channels,
             kernel_size,
             stride=stride,
+            padding=amount if inside else 0,
             weight_norm=weight_norm,
             bias=bias,
         )
@@ -147,13 +158,15 @@ class ConvBlock(nn.Module):
         x = self.conv(self.pad(x))
         if self.norm is not None:
             x = self.norm(x, parameters) if self.num_parameters else self.norm(x)
-        return x if self.activation is None else self.activation(x)
+        if self.activation is not None:
+            x = self.activation(x)
+        return x
 
 
 class UpsampleConv(nn.Module):
     """Nearest-neighbour upsampling by 2, then a convolution block.
 
-    (N, C, H, W) to (N, C', 2H, 2W).
+    (N, C, H, W) to (N, C', 2H, 2W). `num_parameters` and the call as those of ConvBlock.
     """
 
     def __init__(
@@ -177,6 +190,8 @@ class UpsampleConv(nn.Module):
             activation=activation,
             weight_norm=weight_norm,
         )
+        self.num_parameters = self.block.num_parameters
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.block(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    def forward(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
+        x = self.block(F.interpolate(x, scale_factor=2.0, mode="nearest"), parameters)
+        return x

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from munit_zoo.blocks._checks import at_least, unsteered
 from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm, conv2d
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
@@ -20,6 +21,9 @@ class MultiscalePatchDiscriminator(nn.Module):
     layers: strided convolutions a scale; each after the first doubles the channels.
     norm, weight_norm: of all convolutions but the first and the last (1×1) of a scale;
         weight_norm_ends: of these too (as spectral normalisation is published).
+
+    Raises ContractError for settings out of range and for a norm that a style steers; the forward,
+    GraphError for images smaller than `smallest_input()`.
     """
 
     def __init__(
@@ -38,7 +42,9 @@ class MultiscalePatchDiscriminator(nn.Module):
         init: Init = "gaussian",
     ) -> None:
         super().__init__()
-        make_norm, make_activation = NORMS.factory(norm), ACTIVATIONS.factory(activation)
+        at_least(1, dim=dim, layers=layers, scales=scales, kernel_size=kernel_size)
+        make_norm = unsteered(NORMS.factory(norm), "a discriminator")
+        make_activation = ACTIVATIONS.factory(activation)
         ends: WeightNorm = weight_norm if weight_norm_ends else "none"
         self.scales = nn.ModuleList()
         for _ in range(scales):
@@ -62,7 +68,29 @@ class MultiscalePatchDiscriminator(nn.Module):
             convolutions.append(conv2d(channels, 1, 1, weight_norm=ends))
             self.scales.append(nn.Sequential(*convolutions))
         self.pool = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
+        self._layers, self._kernel_size, self._pad_type = layers, kernel_size, pad_type
         initialise(self, init)
+
+    def smallest_input(self) -> int:
+        """Side of the smallest square image that leaves something to convolve at every scale."""
+        side = 1
+        while not self._takes(side):
+            side += 1
+        return side
+
+    def _takes(self, side: int) -> bool:
+        amount = (self._kernel_size - 1) // 2
+        for index in range(len(self.scales)):
+            if index:
+                side = (side + 1) // 2  # the pooling
+            map_side = side
+            for _ in range(self._layers):
+                if self._pad_type == "reflect" and map_side <= amount:
+                    return False
+                map_side = (map_side + 2 * amount - self._kernel_size) // 2 + 1
+                if map_side < 1:
+                    return False
+        return True
 
     def forward(self, x: Tensor) -> list[Tensor]:
         logits = []

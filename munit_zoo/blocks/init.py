@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import torch
 from torch import nn
 from torch.nn import init
+from torch.nn.utils import parametrize
 
 from munit_zoo.blocks.conv import LegacySpectralConv2d
 
@@ -20,7 +22,8 @@ def initialise(module: nn.Module, how: Init) -> None:
 
     how: `kaiming` normal over fan_in, `xavier` normal and `orthogonal` with gain √2, `gaussian`
     N(0, 0.02), or `default`: torch's own, biases too. Convolutions with the legacy spectral norm
-    keep torch's own, as in MUNIT's reference.
+    keep torch's own, as in MUNIT's reference. Of a weight with torch's spectral or weight norm, the
+    underlying one is drawn.
     """
     if how == "default":
         return
@@ -37,9 +40,26 @@ def initialise(module: nn.Module, how: Init) -> None:
             init.orthogonal_(drawn, gain=math.sqrt(2))
         else:
             init.normal_(drawn, 0.0, 0.02)
-        if nn.utils.parametrize.is_parametrized(layer, "weight"):
-            layer.weight = drawn
+        if parametrize.is_parametrized(layer, "weight"):
+            layer.weight = drawn  # type: ignore[assignment]  # parametrize takes a plain tensor
+            _settle(layer)
         else:
             weight.data.copy_(drawn)
         if layer.bias is not None:
             init.zeros_(layer.bias)
+
+
+def _settle(layer: nn.Module) -> None:
+    """Let torch's spectral norm, which estimates in steps, catch up with a weight just drawn.
+
+    It did so for the weight it was built on; with those vectors the first forward's weight would
+    be many times too large.
+    """
+    if not any(True for _ in layer.parametrizations.buffers()):  # type: ignore[union-attr]
+        return
+    training = layer.training
+    layer.train()
+    with torch.no_grad():
+        for _ in range(15):  # as many as torch takes when it is built
+            _ = layer.weight
+    layer.train(training)

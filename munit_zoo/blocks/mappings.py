@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from munit_zoo.blocks._checks import at_least
 from munit_zoo.blocks.init import Init, initialise
-from munit_zoo.errors import ContractError
 from munit_zoo.registry import ACTIVATIONS, Activation, Slot, slot
 
 __all__ = ["MLP"]
@@ -14,7 +14,8 @@ __all__ = ["MLP"]
 class MLP(nn.Module):
     """Linear layers with activations between them and none after the last: (N, in) to (N, out).
 
-    dim: width of the hidden layers. layers: number of linear layers, 1 or more.
+    dim: width of the hidden layers. layers: number of linear layers, 1 or more (ContractError
+    otherwise).
     """
 
     def __init__(
@@ -28,8 +29,7 @@ class MLP(nn.Module):
         init: Init = "kaiming",
     ) -> None:
         super().__init__()
-        if layers < 1:
-            raise ContractError(f"an MLP has 1 layer or more, LAYERS is {layers}")
+        at_least(1, layers=layers, dim=dim)
         make = ACTIVATIONS.factory(activation)
         widths = [in_features, *[dim] * (layers - 1), out_features]
         self.linears = nn.ModuleList(map(nn.Linear, widths[:-1], widths[1:]))
@@ -39,4 +39,5 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for linear, activation in zip(self.linears, self.activations, strict=False):
             x = activation(linear(x))
-        return self.linears[-1](x)
+        x = self.linears[-1](x)
+        return x

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from munit_zoo.blocks._checks import at_least
 from munit_zoo.errors import ContractError
 
 __all__ = ["AdaIN", "BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "NoNorm"]
@@ -45,7 +46,7 @@ class AdaIN(nn.Module):
         self.num_parameters = 2 * num_features
 
     def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
-        bias, weight = parameters[:, :, None, None].split(self.num_features, dim=1)
+        bias, weight = torch.split(parameters[:, :, None, None], self.num_features, dim=1)
         return torch.addcmul(bias, _instance_norm(x, None, None, self.eps), weight)
 
 
@@ -65,18 +66,23 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
-        variance, mean = torch.var_mean(x, dim=(1, 2, 3), keepdim=True)
+        # statistics of half-precision maps in full precision: the mean would lose its digits
+        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        variance, mean = torch.var_mean(wide, dim=(1, 2, 3), keepdim=True)
         # sqrt has an infinite slope at 0: a flat sample must keep finite gradients
-        std = variance.clamp_min(torch.finfo(x.dtype).tiny).sqrt()
+        std = variance.clamp_min(torch.finfo(wide.dtype).tiny).sqrt()
         scale = 1 / (std + self.eps)
         if self.weight is None or self.bias is None:
-            return (x - mean) * scale
+            return ((wide - mean) * scale).to(x.dtype)
         scale = scale * self.weight[:, None, None]
-        return torch.addcmul(self.bias[:, None, None] - mean * scale, x, scale)
+        return torch.addcmul(self.bias[:, None, None] - mean * scale, wide, scale).to(x.dtype)
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation (Ioffe & Szegedy 2015) with running statistics."""
+    """Batch normalisation (Ioffe & Szegedy 2015) with running statistics.
+
+    momentum: share of each batch in the running statistics.
+    """
 
     num_parameters = 0
 
@@ -87,16 +93,22 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation (Wu & He 2018). Raises ContractError where groups don't divide C."""
+    """Group normalisation (Wu & He 2018).
+
+    Raises ContractError where `groups` does not divide the channels.
+    """
 
     num_parameters = 0
 
     def __init__(
-        self, num_features: int, *, groups: int = 8, affine: bool = True, eps: float = 1e-5
+        self, num_features: int, *, groups: int = 32, affine: bool = True, eps: float = 1e-5
     ) -> None:
+        at_least(1, groups=groups)
         if num_features % groups:
+            fits = [str(g) for g in range(1, min(groups, num_features) + 1) if num_features % g == 0]
             raise ContractError(
-                f"group norm of {num_features} channels: GROUPS={groups} does not divide them"
+                f"group norm of {num_features} channels: GROUPS {groups} does not divide them; "
+                f"{', '.join(fits)} would"
             )
         super().__init__(groups, num_features, eps=eps, affine=affine)
 
@@ -114,7 +126,7 @@ class NoNorm(nn.Module):
 
 
 def _instance_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
-    # torch.instance_norm, and not F.instance_norm: the latter refuses 1×1 maps, on which the
+    # `torch.instance_norm`, and not F.instance_norm: the latter refuses 1×1 maps, on which the
     # result (zero, then the bias) is well defined
     return torch.instance_norm(
         x, weight, bias, None, None, True, 0.0, eps, torch.backends.cudnn.enabled

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
+from munit_zoo.blocks._checks import at_least, odd
 from munit_zoo.blocks.conv import ConvBlock, Make, PadType, WeightNorm
 
 __all__ = ["ResidualBlock", "ResidualTrunk"]
@@ -26,6 +28,7 @@ class ResidualBlock(nn.Module):
         weight_norm: WeightNorm = "none",
     ) -> None:
         super().__init__()
+        odd(block_kernel_size=kernel_size)
         self.first = ConvBlock(
             channels,
             channels,
@@ -42,10 +45,12 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
         if parameters is None:
-            return x + self.second(self.first(x))
-        sizes = [self.first.num_parameters, self.second.num_parameters]
-        first, second = parameters.split(sizes, dim=1)
-        return x + self.second(self.first(x, first), second)
+            residual: Tensor = self.second(self.first(x))
+        else:
+            sizes = [self.first.num_parameters, self.second.num_parameters]
+            first, second = torch.split(parameters, sizes, dim=1)
+            residual = self.second(self.first(x, first), second)
+        return x + residual
 
 
 class ResidualTrunk(nn.Module):
@@ -63,7 +68,8 @@ class ResidualTrunk(nn.Module):
         weight_norm: WeightNorm = "none",
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
+        at_least(0, blocks=blocks)
+        made = [
             ResidualBlock(
                 channels,
                 kernel_size,
@@ -73,8 +79,9 @@ class ResidualTrunk(nn.Module):
                 weight_norm=weight_norm,
             )
             for _ in range(blocks)
-        )
-        self.sizes = [int(block.num_parameters) for block in self.blocks]
+        ]
+        self.blocks = nn.ModuleList(made)
+        self.sizes = [block.num_parameters for block in made]
         self.num_parameters = sum(self.sizes)
 
     def forward(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
@@ -82,6 +89,7 @@ class ResidualTrunk(nn.Module):
             for block in self.blocks:
                 x = block(x)
             return x
-        for block, part in zip(self.blocks, parameters.split(self.sizes, dim=1), strict=True):
+        parts = torch.split(parameters, self.sizes, dim=1)
+        for block, part in zip(self.blocks, parts, strict=True):
             x = block(x, part)
         return x

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
+from munit_zoo.blocks._checks import at_least, odd, unsteered
 from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm, conv2d
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
@@ -18,6 +21,9 @@ class ConvStyleEncoder(nn.Module):
     al. 2018, appendix B.1).
 
     downsamples: strided convolutions; the first `doublings` of them double the channels.
+    kernel_size, down_kernel_size: of the first convolution (odd), of the strided ones.
+
+    Raises ContractError for settings out of range and for a norm that a style steers.
     """
 
     def __init__(
@@ -37,8 +43,11 @@ class ConvStyleEncoder(nn.Module):
         init: Init = "kaiming",
     ) -> None:
         super().__init__()
-        make = {
-            "norm": NORMS.factory(norm),
+        at_least(1, dim=dim, down_kernel_size=down_kernel_size)
+        at_least(0, downsamples=downsamples, doublings=doublings)
+        odd(kernel_size=kernel_size)
+        make: dict[str, Any] = {
+            "norm": unsteered(NORMS.factory(norm), "a style encoder"),
             "activation": ACTIVATIONS.factory(activation),
             "pad_type": pad_type,
             "weight_norm": weight_norm,
@@ -59,4 +68,5 @@ class ConvStyleEncoder(nn.Module):
         x = self.stem(x)
         for down in self.downs:
             x = down(x)
-        return self.head(x.mean(dim=(2, 3), keepdim=True)).flatten(1)
+        style: Tensor = self.head(x.mean(dim=(2, 3), keepdim=True))
+        return style.flatten(1)

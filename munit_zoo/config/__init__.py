@@ -11,6 +11,7 @@ from munit_zoo.config._load import (
     resolve_data,
 )
 from munit_zoo.config._node import Config
+from munit_zoo.config._schema import expected
 from munit_zoo.config._yaml import dump
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "bind",
     "domains_of",
     "dump",
+    "expected",
     "find_config",
     "list_configs",
     "load_config",

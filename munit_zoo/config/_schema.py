@@ -24,6 +24,7 @@ __all__ = [
     "Section",
     "Value",
     "coerce",
+    "expected",
     "of_settings",
 ]
 

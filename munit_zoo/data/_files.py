@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from munit_zoo.data.images import is_image, mapping, read_image, to_unit
-from munit_zoo.data.transforms import Pipeline
+from munit_zoo.data.transforms import Pipeline, convert_channels
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError
 
@@ -107,7 +107,7 @@ class FileDataset:
 
     def _sample(self, path: Path, rng: np.random.Generator | None) -> Tensor:
         image = to_unit(read_image(path), self.domain.value_range, what=str(path))
-        image = self.pipeline.converted(image)
+        image = convert_channels(image, self.pipeline.convert)
         if len(image) != self.domain.channels:
             raise DataError(self._channels(path, len(image)))
         try:

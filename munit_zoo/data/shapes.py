@@ -130,6 +130,10 @@ class Shapes:
         """Names of the categorical factors that a translation keeps."""
         return ("shape", "hue") if self.track == "adversarial" else ("shape",)
 
+    def levels(self, factor: str) -> int:
+        """Number of values of a categorical factor."""
+        return LEVELS[factor]
+
     def prepare(self) -> None:
         """Nothing to find."""
 

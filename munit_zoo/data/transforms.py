@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as T
 
 from munit_zoo.errors import DataError
 
-__all__ = ["Convert", "Interpolation", "Pipeline"]
+__all__ = ["Convert", "Interpolation", "Pipeline", "conversion_for", "convert_channels"]
 
 Convert = Literal["none", "rgb", "gray"]
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
@@ -49,14 +49,6 @@ class Pipeline:
         self.short, self.flip, self.convert = size, flip, convert
         self.interpolation = InterpolationMode(interpolation)
 
-    def converted(self, image: Tensor) -> Tensor:
-        """(C, H, W) with the channels that `convert` asks for."""
-        if self.convert == "rgb" and len(image) == 1:
-            return image.expand(3, -1, -1)
-        if self.convert == "gray" and len(image) == 3:
-            return torch.einsum("chw,c->hw", image, image.new_tensor(_LUMA))[None]
-        return image
-
     def train(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """A training sample, all chance taken from `rng`."""
         image = self._resized(image)
@@ -87,6 +79,15 @@ class Pipeline:
                 "DATA.CROP"
             )
         return image
+
+
+def convert_channels(image: Tensor, convert: Convert) -> Tensor:
+    """(C, H, W) with the channels that `convert` asks for."""
+    if convert == "rgb" and len(image) == 1:
+        return image.expand(3, -1, -1)
+    if convert == "gray" and len(image) == 3:
+        return torch.einsum("chw,c->hw", image, image.new_tensor(_LUMA))[None]
+    return image
 
 
 def conversion_for(convert: Convert | Mapping[str, Convert], domain: str) -> Convert:

@@ -41,7 +41,8 @@ def write_page(folder: Path, *, columns: Mapping[str, int] | None = None) -> Pat
     last = log[-1] if log else {}
     parts = [
         f"<h1>{html.escape(folder.resolve().name)}</h1>",
-        f"<p>{_summary(last)} · <a href='config.yaml'>config.yaml</a> · munit_zoo {__version__}</p>",
+        f"<p>{_summary(last)} · <a href='config.yaml'>config.yaml</a> · "
+        f"munit_zoo {__version__}</p>",
         *[_report(report) for report in reports],
         *[_grid_section(way, iterations, columns or {}) for way, iterations in grids.items()],
         _curves(log),
@@ -143,7 +144,8 @@ def _plot(name: str, points: Sequence[tuple[int, float]]) -> str:
     )
     return (
         f"<figure><figcaption>{html.escape(name)} <b>{points[-1][1]:.4g}</b></figcaption>"
-        f"<svg viewBox='-2 -4 {width + 4} {height + 8}' role='img' aria-label='{html.escape(name)}'>"
+        f"<svg viewBox='-2 -4 {width + 4} {height + 8}' role='img' "
+        f"aria-label='{html.escape(name)}'>"
         f"<polyline points='{path}'/></svg>"
         f"<small>{low:.3g} to {high:.3g} · iterations {first:,} to {last:,}</small></figure>"
     )
@@ -158,7 +160,8 @@ body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1200
   padding: 0 1rem; color: #222; background: #fff; }}
 h1, h2 {{ font-weight: 600; }} h2 {{ margin-top: 2.2rem; }}
 .legend, .notes, small {{ color: #666; }} .notes {{ font-size: .9rem; }}
-.scroll {{ overflow-x: auto; }} img {{ image-rendering: pixelated; min-width: 60%; max-width: 100%; }}
+.scroll {{ overflow-x: auto; }} img {{ image-rendering: pixelated; min-width: 60%;
+  max-width: 100%; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 td, th {{ padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #e5e5e5; }}
 td:first-child, th:first-child {{ text-align: left; }}

@@ -1,4 +1,4 @@
-"""One training iteration: a forward of the generators, the discriminators' step, the generators'."""
+"""One training iteration: the generators' forward, the discriminators' step, the generators'."""
 
 from __future__ import annotations
 

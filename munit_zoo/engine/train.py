@@ -81,6 +81,7 @@ def train(
     init_from: Path | None = None,
     device: str = "auto",
     devices: int = 1,
+    plugins: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> TrainingEnd:
     """Train the model of a config in a run's folder.
@@ -89,6 +90,7 @@ def train(
     resume: go on from the newest snapshot; everything is as if training had never stopped.
     init_from: a run or snapshot whose weights to start from.
     device: `auto`, `cpu`, `cuda` or `mps`. devices: number of processes, one device each.
+    plugins: local files whose components are in use, for the run's record.
 
     Ctrl-C (or SIGTERM) ends after the iteration in progress and saves a snapshot.
     Raises UsageError, ConfigError, DataError or CheckpointError, each before anything is written,
@@ -107,7 +109,7 @@ def train(
     if init_from is not None:
         _start_from(model, init_from)
     if run is None:
-        record = _record(datasets, init_from)
+        record = _record(datasets, init_from, plugins)
         if fabric.is_global_zero:
             run = Run.create(folder, resolved, record)
         fabric.barrier()
@@ -131,7 +133,7 @@ def train(
         start = _restore(snapshot, model, objective, optimizers, averaged)
         _truncate_log(run, start)
     session = _Session(run, config, model, averaged, objective, optimizers, datasets, progress)
-    notes = [f"frozen, as no active term reaches it: {n}" for n in _grouped(rehearsal.unreached)]
+    notes = [f"frozen, as no active term reaches it: {n}" for n in rehearsal.unreached_networks()]
     progress.started(start, config.ENGINE.ITERATIONS, str(fabric.device), notes)
     schedule = bind("schedule", config.OPTIM.SCHEDULE)()
     rates = [[group["lr"] for group in o.param_groups] for o in _base_rates(config, optimizers)]
@@ -369,11 +371,14 @@ def _shown(datasets: Mapping[str, Mapping[str, Dataset] | None], name: str, coun
 
 
 def _record(
-    datasets: Mapping[str, Mapping[str, Dataset] | None], init_from: Path | None
+    datasets: Mapping[str, Mapping[str, Dataset] | None],
+    init_from: Path | None,
+    plugins: Sequence[Path],
 ) -> dict[str, Any]:
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "torch": torch.__version__,
+        "plugins": [str(file) for file in plugins],
         "init_from": None if init_from is None else str(init_from),
         "data": {
             split: None
@@ -503,15 +508,6 @@ def _truncate_log(run: Run, iteration: int) -> None:
     for image in (run.folder / "images").glob("*_????????.png"):
         if int(image.stem[-8:]) > iteration:
             image.unlink()
-
-
-def _grouped(names: Sequence[str]) -> list[str]:
-    """Parameter names by the network they belong to: `generators.a.style_encoder (10 tensors)`."""
-    groups: dict[str, int] = {}
-    for name in names:
-        owner = ".".join(name.split(".")[:3])
-        groups[owner] = groups.get(owner, 0) + 1
-    return [f"{owner} ({count} tensors)" for owner, count in groups.items()]
 
 
 @contextmanager

@@ -127,7 +127,7 @@ class TranslationModel(nn.Module):
         Returns (N, K, C, H, W) in [-1, 1]. A recipe without styles returns K = 1, whatever was
         asked for. Raises UsageError for a domain, shape or channel count that does not fit.
         """
-        way = self._way(to, source)
+        way = self.way(to, source)
         translation = self.graph().translations[way]
         x = self._images(x, way[0])
         count = len(x)
@@ -194,7 +194,9 @@ class TranslationModel(nn.Module):
         """Style codes (count, S) drawn from the prior N(0, I), on the CPU."""
         return torch.randn(count, self.style_dim, generator=generator)
 
-    def _way(self, to: str, source: str | None) -> tuple[str, str]:
+    def way(self, to: str, source: str | None = None) -> tuple[str, str]:
+        """The (source, target) domains of a translation; the source may be left out where there is
+        but one. Raises UsageError where there is no such way, or several."""
         ways = [way for way in self.graph().translations if way[1] == to]
         if source is not None:
             ways = [way for way in ways if way[0] == source]

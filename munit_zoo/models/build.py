@@ -34,6 +34,14 @@ class Rehearsal:
     parameters: tuple[int, int]
     objective: Objective
 
+    def unreached_networks(self) -> list[str]:
+        """The unreached parameters by the network they belong to, with their number."""
+        groups: dict[str, int] = {}
+        for name in self.unreached:
+            owner = ".".join(name.split(".")[:3])
+            groups[owner] = groups.get(owner, 0) + 1
+        return [f"{owner} ({count} tensors)" for owner, count in groups.items()]
+
 
 def create_model(config: Config) -> TranslationModel:
     """The model that a config describes, with fresh weights, on the current default device."""

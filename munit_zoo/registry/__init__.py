@@ -19,6 +19,7 @@ from munit_zoo.registry._kinds import (
     STYLE_ENCODERS,
     registry,
 )
+from munit_zoo.registry._local import load_plugin_file
 from munit_zoo.registry._registry import Description, Factory, Registry
 from munit_zoo.registry._signature import Setting, Signature, read_signature
 from munit_zoo.registry._slots import (
@@ -68,6 +69,7 @@ __all__ = [
     "StyleEncoder",
     "StyleMapping",
     "canonical",
+    "load_plugin_file",
     "plugin_points",
     "read_signature",
     "registry",

@@ -1,0 +1,45 @@
+"""Checks of settings that several blocks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from munit_zoo.errors import ContractError
+
+__all__ = ["at_least", "odd", "unsteered"]
+
+
+def at_least(minimum: int, **settings: int) -> None:
+    """Raises ContractError where a setting is below `minimum`."""
+    for name, value in settings.items():
+        if value < minimum:
+            raise ContractError(f"{name.upper()} is {value}, expected {minimum} or more")
+
+
+def odd(**settings: int) -> None:
+    """Raises ContractError where a kernel that has to keep the size of its map is not odd."""
+    for name, value in settings.items():
+        if value < 1 or value % 2 == 0:
+            raise ContractError(
+                f"{name.upper()} is {value}: a convolution that keeps the size of its map has an "
+                f"odd kernel, such as {max(1, value - 1)} or {max(3, value + 1)}"
+            )
+
+
+def unsteered(norm: Callable[..., Any], owner: str) -> Callable[..., Any]:
+    """A factory of norms that refuses those that a style steers.
+
+    Raises ContractError, naming the owner, where one takes parameters: nothing would make them.
+    """
+
+    def build(num_features: int) -> Any:
+        built = norm(num_features)
+        if getattr(built, "num_parameters", 0):
+            raise ContractError(
+                f"{owner} has no style to make the parameters of {type(built).__name__} from: "
+                "choose another NORM, such as {NAME: instance}"
+            )
+        return built
+
+    return build

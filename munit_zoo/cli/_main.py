@@ -1,0 +1,151 @@
+"""Arguments. Each command's work is imported when it is chosen, so that help is quick."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from munit_zoo._version import __version__
+from munit_zoo.errors import MunitZooError
+
+__all__ = ["main"]
+
+USAGE_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status: 0 done, 2 for anything the user can mend, 130 interrupted."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    if not hasattr(chosen, "run"):
+        parser.print_help()
+        return 0
+    module, _, function = chosen.run.partition(":")
+    try:
+        for file in getattr(chosen, "plugin", None) or ():
+            from munit_zoo.registry import load_plugin_file
+
+            load_plugin_file(file)
+        command = getattr(importlib.import_module(f"munit_zoo.cli.{module}"), function)
+        return int(command(chosen) or 0)
+    except MunitZooError as error:
+        print(f"munit-zoo: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print("munit-zoo: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `munit-zoo list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="munit-zoo",
+        description="Multimodal unpaired image-to-image translation as a zoo of components.",
+        epilog="A config is a shipped name (munit/shapes; see `munit-zoo list configs`) or a path "
+        "that ends in .yaml. KEY=VALUE overrides one of its keys: MODEL.STYLE_DIM=16.",
+    )
+    parser.add_argument("--version", action="version", version=f"munit-zoo {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    command = _add(commands, "list", "_show:list_components", "what there is to name in a config")
+    command.add_argument("kind", nargs="?", help="norm, decoder, loss, model, configs, …; all")
+    command.add_argument("pattern", nargs="?", default="*", help="wildcard, as in 'ada*'")
+    _plugin(command)
+
+    command = _add(commands, "describe", "_show:describe", "a component's keys, origin and graph")
+    command.add_argument("kind")
+    command.add_argument("name")
+    _plugin(command)
+
+    config = commands.add_parser("config", help="show, check or compare configs")
+    config.set_defaults(run="_show:config_help", parser=config)
+    actions = config.add_subparsers(title="actions", metavar="ACTION")
+    command = _add(actions, "show", "_show:config_show", "the resolved tree, with its origins")
+    _config(command)
+    command.add_argument("--plain", action="store_true", help="only YAML, to save and load")
+    command = _add(actions, "check", "_show:config_check", "check it and try all shapes")
+    _config(command)
+    command.add_argument("--data", action="store_true", help="look for the images, too")
+    command = _add(actions, "diff", "_show:config_diff", "what differs between two configs")
+    _config(command)
+
+    command = _add(commands, "train", "_run:train", "train a config's model in a run's folder")
+    command.add_argument("config", nargs="?", help="name or .yaml; may be left out with --resume")
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    command.add_argument("--run", dest="folder", type=Path, required=True, help="the run's folder")
+    command.add_argument("--resume", action="store_true", help="go on from the newest snapshot")
+    command.add_argument("--init-from", type=Path, help="run or snapshot to take weights from")
+    command.add_argument("--devices", type=int, default=1, help="processes, one device each")
+    _device(command)
+    _plugin(command)
+
+    command = _add(commands, "translate", "_run:translate", "translate images with a run")
+    command.add_argument("path", metavar="RUN", type=Path, help="a run's or snapshot's folder")
+    command.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="images, folders")
+    command.add_argument("--to", required=True, help="target domain, as b")
+    command.add_argument(
+        "--from", dest="source", help="the inputs' domain, where there are several"
+    )
+    command.add_argument("--styles", type=int, default=10, help="styles drawn an input (10)")
+    command.add_argument(
+        "--style-image", type=Path, nargs="+", default=[], help="examples whose styles to take"
+    )
+    command.add_argument("--interpolate", type=int, default=0, help="steps between two styles")
+    command.add_argument("--same-styles", action="store_true", help="the same for all inputs")
+    command.add_argument("--seed", type=int, default=0, help="of the styles (0)")
+    command.add_argument("--size", type=int, help="resize the short side first")
+    command.add_argument("--out", type=Path, help="folder (RUN/translations)")
+    command.add_argument("--grid", action="store_true", help="also one image of all of them")
+    command.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    _device(command)
+    _plugin(command)
+
+    command = _add(commands, "evaluate", "_run:evaluate", "score a run with its config's metrics")
+    command.add_argument("path", metavar="RUN", type=Path, help="a run's or snapshot's folder")
+    command.add_argument("--metric", action="append", default=[], help="only these")
+    _device(command)
+    _plugin(command)
+
+    importer = commands.add_parser("import", help="take over another project's checkpoint")
+    importer.set_defaults(run="_show:config_help", parser=importer)
+    projects = importer.add_subparsers(title="projects", metavar="PROJECT")
+    command = _add(projects, "nvlabs", "_run:import_nvlabs", "MUNIT's reference implementation")
+    command.add_argument("gen", type=Path, help="gen_XXXXXXXX.pt")
+    command.add_argument("--dis", type=Path, help="dis_XXXXXXXX.pt")
+    command.add_argument("--optimizer", type=Path, help="optimizer.pt, to resume its training")
+    command.add_argument("--config", type=Path, help="the reference's YAML; else inferred")
+    command.add_argument("--out", type=Path, required=True, metavar="RUN", help="the new run")
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    return parser
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: str, text: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.set_defaults(run=run)
+    return command
+
+
+def _config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", help="a shipped name, or a path ending in .yaml")
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    _plugin(command)
+
+
+def _device(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="where (auto)"
+    )
+
+
+def _plugin(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--plugin", type=Path, action="append", metavar="FILE.py", help="use its components, too"
+    )

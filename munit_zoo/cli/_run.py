@@ -1,0 +1,178 @@
+"""Commands that work: train, translate, evaluate, import."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+class _Bar:
+    """Training's progress in the terminal; lines, where there is no terminal."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.bar = Progress(
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[losses]}"),
+            console=self.console,
+            transient=False,
+        )
+        self.live = self.console.is_terminal
+        self.task: Any = None
+        self.iterations, self.told = 0, 0
+
+    def started(self, start: int, iterations: int, device: str, notes: Sequence[str]) -> None:
+        self.iterations = iterations
+        self.console.print(f"training on {device}, iteration {start} to {iterations}")
+        for note in notes:
+            self.console.print(f"  {note}", style="dim")
+        if self.live:
+            self.bar.start()
+            self.task = self.bar.add_task("", total=iterations, completed=start, losses="")
+
+    def advanced(self, iteration: int) -> None:
+        if self.live:
+            self.bar.update(self.task, completed=iteration)
+
+    def logged(self, iteration: int, losses: Mapping[str, float], rate: float) -> None:
+        text = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        text += f" · {rate:.1f} img/s" if rate == rate else ""
+        if self.live:
+            self.bar.update(self.task, losses=text)
+        elif iteration - self.told >= max(1, self.iterations // 20):
+            self.told = iteration
+            self.console.print(
+                f"{iteration}/{self.iterations} {text}", highlight=False, soft_wrap=True
+            )
+
+    def saved(self, snapshot: Path) -> None:
+        if not self.live:
+            self.console.print(f"saved {snapshot}", highlight=False, soft_wrap=True)
+
+    def stop(self) -> None:
+        if self.live:
+            self.bar.stop()
+
+
+def train(chosen: argparse.Namespace) -> int:
+    """`munit-zoo train`."""
+    from munit_zoo.config import resolve
+
+    name, overrides = chosen.config, list(chosen.overrides)
+    if name is not None and "=" in name and chosen.resume:
+        overrides.insert(0, name)
+        name = None
+    if name is None and overrides:
+        name = str(chosen.folder / "config.yaml")  # the run's own config, varied
+    resolved = None if name is None else resolve(name, overrides)
+    from munit_zoo.engine.train import train as run_training
+
+    bar = _Bar()
+    try:
+        end = run_training(
+            resolved,
+            chosen.folder,
+            resume=chosen.resume,
+            init_from=chosen.init_from,
+            device=chosen.device,
+            devices=chosen.devices,
+            plugins=chosen.plugin or (),
+            progress=bar,
+        )
+    finally:
+        bar.stop()
+    minutes, seconds = divmod(round(end.seconds), 60)
+    state = "stopped and saved at" if end.interrupted else "done:"
+    print(f"{state} iteration {end.iteration}, {minutes} min {seconds} s")
+    if end.interrupted:
+        print(f"go on with: munit-zoo train --run {chosen.folder} --resume")
+    print(f"page: {end.run.folder / 'index.html'}")
+    return 130 if end.interrupted else 0
+
+
+def translate(chosen: argparse.Namespace) -> None:
+    """`munit-zoo translate`."""
+    from munit_zoo.engine.translate import StyleChoice, translate_files
+
+    styles = StyleChoice(
+        count=chosen.styles,
+        images=tuple(chosen.style_image),
+        interpolate=chosen.interpolate,
+        same=chosen.same_styles,
+        seed=chosen.seed,
+    )
+    with Progress(
+        BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
+    ) as bar:
+        task = bar.add_task("", total=None)
+        done = translate_files(
+            chosen.path,
+            chosen.inputs,
+            chosen.to,
+            source=chosen.source,
+            styles=styles,
+            out=chosen.out,
+            size=chosen.size,
+            grid=chosen.grid,
+            overwrite=chosen.overwrite,
+            device=chosen.device,
+            progress=lambda count, total: bar.update(task, completed=count, total=total),
+        )
+    count = sum(len(files) for files in done.files.values())
+    print(f"{count} translations of {len(done.files)} images in {done.folder}")
+    if done.grid is not None:
+        print(f"grid: {done.grid}")
+
+
+def evaluate(chosen: argparse.Namespace) -> None:
+    """`munit-zoo evaluate`."""
+    from munit_zoo.engine.evaluate import evaluate as run_evaluation
+    from munit_zoo.engine.runs import find_snapshot
+
+    reports = run_evaluation(
+        chosen.path,
+        metrics=tuple(name.lower() for name in chosen.metric),
+        device=chosen.device,
+        progress=lambda text: print(text, file=sys.stderr),
+    )
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    for report in reports:
+        table = Table(title=report.title, title_justify="left")
+        table.add_column("")
+        for column in report.columns:
+            table.add_column(column, justify="right")
+        for row in report.rows:
+            if row.heading:
+                table.add_section()
+            table.add_row(row.name, *row.cells, style="bold" if row.heading or row.model else None)
+        console.print(table)
+        for note in report.notes:
+            console.print(note, style="dim", highlight=False, soft_wrap=True)
+    print(f"page: {find_snapshot(chosen.path)[0].folder / 'index.html'}")
+
+
+def import_nvlabs(chosen: argparse.Namespace) -> None:
+    """`munit-zoo import nvlabs`."""
+    from munit_zoo.engine.importing import import_nvlabs as run_import
+
+    done = run_import(
+        chosen.gen,
+        chosen.out,
+        dis=chosen.dis,
+        optimizer=chosen.optimizer,
+        config=chosen.config,
+        overrides=chosen.overrides,
+    )
+    print(f"imported {done.recipe} at iteration {done.iteration} into {done.run.folder}")
+    for note in done.notes:
+        print(f"note: {note}")
+    print(f"translate with: munit-zoo translate {done.run.folder} IMAGE --to b")

@@ -1,0 +1,209 @@
+"""Commands that only look: list, describe, config."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from munit_zoo.errors import GraphError
+from munit_zoo.registry import REGISTRIES, Entry, Registry, registry
+
+
+def list_components(chosen: argparse.Namespace) -> None:
+    """`munit-zoo list [KIND] [PATTERN]`."""
+    if chosen.kind in ("config", "configs"):
+        from munit_zoo.config import list_configs
+
+        _print_configs(list_configs(), chosen.pattern)
+        return
+    registries = [registry(chosen.kind)] if chosen.kind else list(REGISTRIES.values())
+    for one in registries:
+        names = one.list(chosen.pattern)
+        if not names and not chosen.kind:
+            continue
+        print(f"{one.kind}:")
+        for name in names:
+            print(f"  {name:<24}{_origin(one, name)}")
+        if not names:
+            print(f"  none matches {chosen.pattern!r}")
+    if not chosen.kind:
+        print(
+            "\nConfigs: munit-zoo list configs. Keys of a component: munit-zoo describe KIND NAME."
+        )
+
+
+def _print_configs(names: list[str], pattern: str) -> None:
+    import fnmatch
+
+    for name in names:
+        if fnmatch.fnmatchcase(name, pattern):
+            print(name)
+
+
+def _origin(one: Registry, name: str) -> str:
+    entry = one.entry(name)
+    if entry.origin == "builtin":
+        return ""
+    broken = one.broken().get(entry.qualified)
+    return f"{_source(entry)}{'  BROKEN: ' + str(broken) if broken else ''}"
+
+
+def _source(entry: Entry) -> str:
+    if entry.origin == "builtin":
+        return f"built in, {entry.source}"
+    return f"plug-in, {entry.source}" if entry.origin == "plugin" else f"local, {entry.target}"
+
+
+def describe(chosen: argparse.Namespace) -> None:
+    """`munit-zoo describe KIND NAME`."""
+    from munit_zoo.config import expected
+
+    found = registry(chosen.kind).describe(chosen.name)
+    print(f"{found.entry.kind} {found.entry.name} ({_source(found.entry)})")
+    print(f"{found.entry.target}\n")
+    print(found.doc or "(no documentation)")
+    print(f"\nwired: ({', '.join(found.signature.wired)})")
+    print("keys:" if found.settings else "keys: none")
+    for setting in found.settings.values():
+        default = "required" if setting.required else f"default {_value(setting.default)}"
+        kind = f"a {setting.slot}" if setting.slot else expected(setting.annotation)
+        print(f"  {setting.key:<22}{kind}; {default}")
+    if found.entry.kind == "model":
+        _describe_graph(found.component)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if hasattr(value, "settings") and hasattr(value, "name"):
+        extra = "".join(f", {k.upper()}: {_value(v)}" for k, v in value.settings.items())
+        return f"{{NAME: {value.name}{extra}}}"
+    return str(value)
+
+
+def _describe_graph(recipe: Any) -> None:
+    graph = recipe.graph()
+    print("\ngraph:")
+    print("\n".join(f"  {line}" for line in graph.text().splitlines()))
+    print("\nterms:")
+    for name, pairs in graph.terms.items():
+        print(f"  {name.upper():<16}{', '.join('[' + ', '.join(pair) + ']' for pair in pairs)}")
+    for domain, critic in graph.critics.items():
+        print(f"  critic of {domain.upper()}: fake {critic.fake}, real {critic.real}")
+    print("\nMermaid:")
+    print(graph.mermaid())
+
+
+def config_help(chosen: argparse.Namespace) -> int:
+    """A command without its action."""
+    chosen.parser.print_help(sys.stderr)
+    return 2
+
+
+def config_show(chosen: argparse.Namespace) -> None:
+    """`munit-zoo config show`."""
+    from munit_zoo.config import resolve
+
+    resolved = resolve(chosen.config, chosen.overrides)
+    if chosen.plain:
+        print(resolved.config.dump(), end="")
+        return
+    lines = list(_lines(resolved.config, ""))
+    width = min(64, max(len(text) for text, _ in lines)) + 2
+    for text, path in lines:
+        origin = resolved.origins.get(path, "")
+        print(f"{text:<{width}}# {origin}" if origin else text)
+
+
+def _lines(tree: Mapping[str, Any], prefix: str, depth: int = 0) -> Any:
+    """(text, dotted path) of each key."""
+    from munit_zoo.config import dump
+
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        indent = "  " * depth
+        if isinstance(value, Mapping):
+            yield f"{indent}{key}:{'' if value else ' {}'}", ""
+            yield from _lines(value, f"{path}.", depth + 1)
+        else:
+            text = dump({key: value}).strip().replace("\n", " ")
+            yield f"{indent}{text}", path
+
+
+def config_check(chosen: argparse.Namespace) -> None:
+    """`munit-zoo config check`: names, types, and one step's shapes on the meta device."""
+    from munit_zoo.config import bind, domains_of, resolve
+    from munit_zoo.models import rehearse, smallest_size
+
+    resolved = resolve(chosen.config, chosen.overrides)
+    config = resolved.config
+    datasets = {d.name: bind("dataset", config.DATA)(d, "train") for d in domains_of(config)}
+    sizes = {name: dataset.size for name, dataset in datasets.items()}
+    for optimizer in (config.OPTIM.GENERATOR, config.OPTIM.DISCRIMINATOR):
+        bind("optimizer", optimizer)()
+    bind("schedule", config.OPTIM.SCHEDULE)()
+    for metric in config.METRICS.values():
+        bind("metric", metric)()
+    try:
+        rehearsal = rehearse(config, sizes)
+    except GraphError as error:
+        smallest = smallest_size(config)
+        hint = f" The smallest square that works is {smallest}×{smallest}." if smallest else ""
+        raise GraphError(f"{error}.{hint}".replace("..", ".")) from error
+    shown = ", ".join(f"{name.upper()} {h}×{w}" for name, (h, w) in sizes.items())
+    generators, discriminators = rehearsal.parameters
+    print(f"{chosen.config}: in order, for images of {shown}")
+    print(f"parameters: generators {generators:,}, discriminators {discriminators:,}")
+    graph = rehearsal.objective.generators.plan
+    print(f"computed a step: {', '.join(node.name for node in graph.main)}")
+    print(f"for the discriminators: {', '.join(node.name for node in graph.second) or 'shared'}")
+    for name in rehearsal.unreached_networks():
+        print(f"frozen, no active term reaches it: {name}")
+    if chosen.data:
+        for split in ("train", "test"):
+            for domain in domains_of(config):
+                dataset = bind("dataset", config.DATA)(domain, split)
+                dataset.prepare()
+                details = ", ".join(f"{k} {v}" for k, v in dataset.describe().items() if v)
+                print(f"data {split} {domain.name.upper()}: {details}")
+
+
+def config_diff(chosen: argparse.Namespace) -> None:
+    """`munit-zoo config diff CONFIG [OTHER] [KEY=VALUE …]`."""
+    from munit_zoo.config import load_config
+
+    overrides = list(chosen.overrides)
+    other = chosen.config
+    if overrides and "=" not in overrides[0]:
+        other = overrides.pop(0)
+    before, after = _flat(load_config(chosen.config)), _flat(load_config(other, *overrides))
+    changed = [
+        (key, before.get(key), after.get(key))
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key) != after.get(key)
+    ]
+    for key, old, new in changed:
+        if old is not None:
+            print(f"- {key}: {old}")
+        if new is not None:
+            print(f"+ {key}: {new}")
+    if not changed:
+        print("no difference")
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = _value(value)
+    return found

@@ -1,0 +1,123 @@
+"""Another project's checkpoint as a run of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from munit_zoo.config import Config, bind, domains_of, resolve_data
+from munit_zoo.engine.page import write_page
+from munit_zoo.engine.runs import Run, provenance
+from munit_zoo.engine.step import trained_parameters
+from munit_zoo.errors import CheckpointError, UsageError
+from munit_zoo.interop import nvlabs
+from munit_zoo.models import Objective, TranslationModel, assemble, create_model
+
+__all__ = ["Imported", "import_nvlabs"]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The new run, the recipe, the iteration, and what could not be taken over."""
+
+    run: Run
+    recipe: str
+    iteration: int
+    notes: tuple[str, ...]
+
+
+def import_nvlabs(
+    gen: Path,
+    out: Path,
+    *,
+    dis: Path | None = None,
+    optimizer: Path | None = None,
+    config: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Imported:
+    """A run from a checkpoint of MUNIT's reference implementation.
+
+    gen, dis, optimizer: its files. config: its YAML; without it, what shapes tell is inferred and
+    the rest is the reference's default. overrides: `KEY=VALUE` on the converted config.
+    With `dis` and `optimizer` the run can be resumed.
+    Raises CheckpointError for files that do not fit together, ConfigError for a YAML with values
+    that are not known, UsageError where `out` holds something.
+    """
+    notes: list[str] = []
+    weights = nvlabs.read_checkpoint(gen)
+    critics = nvlabs.read_checkpoint(dis) if dis is not None else None
+    kind, hyper = nvlabs.infer_hyperparameters(weights, critics)
+    if config is not None:
+        hyper = _read_yaml(config)
+        source = str(config)
+    else:
+        source = str(gen)
+        notes.append(
+            "no YAML was given: activations, padding and loss weights are the reference's defaults"
+        )
+    tree = nvlabs.config_from_hyperparameters(hyper, kind, source=source)
+    resolved = resolve_data(tree, overrides, origin=f"converted from {source}")
+    with torch.device("meta"):
+        shadow = create_model(resolved.config)
+    generators, discriminators = nvlabs.convert_weights(shadow, weights, critics)
+    iteration = nvlabs.iteration_of(gen)
+    parts: dict[str, Any] = {"generators": generators}
+    training = None
+    if critics is None:
+        notes.append("no --dis was given: the run translates, but training cannot resume from it")
+    else:
+        parts["discriminators"] = discriminators
+    if optimizer is not None and critics is not None:
+        training = _training_state(resolved.config, optimizer, weights, critics)
+    elif critics is not None:
+        notes.append("no --optimizer was given: use --init-from to train on from these weights")
+    run = Run.create(
+        out, resolved, {"imported_from": {"project": "NVlabs/MUNIT", "file": gen.name}}
+    )
+    run.save(iteration, parts, training, provenance(resolved))
+    write_page(run.folder)
+    return Imported(run, kind, iteration, tuple(notes))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        hyper = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as the reference's YAML: {error}") from None
+    if not isinstance(hyper, dict):
+        raise UsageError(f"{path} is not the reference's YAML: it holds no keys")
+    return hyper
+
+
+def _training_state(config: Config, file: Path, gen: Any, dis: Any) -> dict[str, Any]:
+    """Our optimizers' states, of the reference's."""
+    states = nvlabs.read_checkpoint(file)
+    if set(states) != {"gen", "dis"}:
+        raise CheckpointError(f"{file} is no optimizer.pt: it has the keys {', '.join(states)}")
+    model, objective = _for_training(config)
+    found = []
+    for side, part, named, node in zip(
+        ("gen", "dis"),
+        (gen, dis),
+        trained_parameters(model, objective),
+        (config.OPTIM.GENERATOR, config.OPTIM.DISCRIMINATOR),
+        strict=True,
+    ):
+        ours = bind("optimizer", node)().build(named.values()).state_dict()
+        positions = {name: index for index, name in enumerate(named)}
+        ours["state"] = nvlabs.convert_adam_state(model, side, states[side], part, positions)
+        found.append(ours)
+    return {"optimizers": found}
+
+
+def _for_training(config: Config) -> tuple[TranslationModel, Objective]:
+    """The model and objective as training will assemble them."""
+    factory = bind("dataset", config.DATA)
+    sizes = {domain.name: factory(domain, "train").size for domain in domains_of(config)}
+    model, objective, _ = assemble(config, sizes)
+    return model, objective
