@@ -75,5 +75,5 @@ class ResnetContentEncoder(nn.Module):
         x = self.stem(x)
         for down in self.downs:
             x = down(x)
-        x = self.trunk(x)
-        return x
+        content: Tensor = self.trunk(x)
+        return content

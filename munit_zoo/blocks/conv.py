@@ -193,5 +193,6 @@ class UpsampleConv(nn.Module):
         self.num_parameters = self.block.num_parameters
 
     def forward(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
-        x = self.block(F.interpolate(x, scale_factor=2.0, mode="nearest"), parameters)
-        return x
+        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        upsampled: Tensor = self.block(x, parameters)
+        return upsampled

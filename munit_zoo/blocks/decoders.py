@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
+from munit_zoo.blocks._checks import odd, unsteered
 from munit_zoo.blocks.conv import ConvBlock, Make, PadType, UpsampleConv, WeightNorm
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.blocks.residual import ResidualTrunk
@@ -29,9 +31,14 @@ class AdaINResnetDecoder(nn.Module):
     h·scale_factor, w·scale_factor), in [-1, 1] (Huang et al. 2018, appendix B.1). scale_factor is a
     power of two; each upsampling by 2 halves the channels.
 
-    norm: of the residual blocks; its parameters are made of the style by `mapping`, in the order
-        of the blocks. upsample_norm: of the upsampling convolutions. kernel_size: of the last
-        convolution.
+    norm: of the residual blocks. upsample_norm: of the upsampling convolutions. At least one of
+        them takes parameters (AdaIN): `mapping` makes all of them from the style, in the order of
+        the layers.
+    kernel_size, upsample_kernel_size, block_kernel_size: of the last convolution, the upsampling
+        ones, the residual blocks; all odd.
+
+    Raises ContractError for a scale_factor that is no power of two, for channels that cannot be
+    halved so often, and where neither norm takes parameters.
     """
 
     takes_style = True
@@ -66,13 +73,7 @@ class AdaINResnetDecoder(nn.Module):
             pad_type=pad_type,
             weight_norm=weight_norm,
         )
-        if not self.trunk.num_parameters:
-            raise ContractError(
-                "the decoder's norm takes no parameters, so no style would reach the image: choose "
-                "NORM: {NAME: adain}, or the decoder resnet, which takes no style"
-            )
-        self.mapping = MAPPINGS.factory(mapping)(style_dim, self.trunk.num_parameters)
-        self.head = _Head(
+        head = _Head(
             content_channels,
             out_channels,
             scale_factor,
@@ -84,18 +85,29 @@ class AdaINResnetDecoder(nn.Module):
             pad_type=pad_type,
             weight_norm=weight_norm,
         )
+        self._sizes = [self.trunk.num_parameters, head.num_parameters]
+        if not sum(self._sizes):
+            raise ContractError(
+                "the decoder's norms take no parameters, so no style would reach the image: choose "
+                "NORM: {NAME: adain}, or the decoder resnet, which takes no style"
+            )
+        self.mapping = MAPPINGS.factory(mapping)(style_dim, sum(self._sizes))
+        self.head = head
         initialise(self.trunk, init)
         initialise(self.head, init)
 
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
-        return self.head(self.trunk(content, self.mapping(style)))
+        trunk, head = torch.split(self.mapping(style), self._sizes, dim=1)
+        image: Tensor = self.head(self.trunk(content, trunk), head)
+        return image
 
 
 class ResnetDecoder(nn.Module):
     """Residual blocks, then upsampling convolutions; no style.
 
     content (N, content_channels, h, w) to image (N, out_channels, h·scale_factor, w·scale_factor),
-    in [-1, 1]. Keys as those of `adain_resnet`.
+    in [-1, 1] (Liu et al. 2017). Keys and errors as those of `adain_resnet`; no norm may take
+    parameters.
     """
 
     takes_style = False
@@ -123,23 +135,18 @@ class ResnetDecoder(nn.Module):
             content_channels,
             blocks,
             block_kernel_size,
-            norm=NORMS.factory(norm),
+            norm=unsteered(NORMS.factory(norm), "the decoder resnet"),
             activation=ACTIVATIONS.factory(activation),
             pad_type=pad_type,
             weight_norm=weight_norm,
         )
-        if self.trunk.num_parameters:
-            raise ContractError(
-                "the decoder resnet takes no style, its norm asks for parameters: choose another "
-                "NORM, or the decoder adain_resnet"
-            )
         self.head = _Head(
             content_channels,
             out_channels,
             scale_factor,
             kernel_size,
             upsample_kernel_size,
-            norm=NORMS.factory(upsample_norm),
+            norm=unsteered(NORMS.factory(upsample_norm), "the decoder resnet"),
             activation=ACTIVATIONS.factory(activation),
             output_activation=ACTIVATIONS.factory(output_activation),
             pad_type=pad_type,
@@ -148,11 +155,12 @@ class ResnetDecoder(nn.Module):
         initialise(self, init)
 
     def forward(self, content: Tensor) -> Tensor:
-        return self.head(self.trunk(content))
+        image: Tensor = self.head(self.trunk(content))
+        return image
 
 
 class _Head(nn.Module):
-    """Upsampling convolutions down to an image."""
+    """Upsampling convolutions down to an image; `num_parameters` is what their norms take."""
 
     def __init__(
         self,
@@ -169,17 +177,20 @@ class _Head(nn.Module):
         weight_norm: WeightNorm,
     ) -> None:
         super().__init__()
+        odd(kernel_size=kernel_size, upsample_kernel_size=upsample_kernel_size)
         steps = scale_factor.bit_length() - 1
         if scale_factor < 1 or scale_factor != 2**steps:
             raise ContractError(
-                f"a decoder enlarges by a power of two, the content encoder's stride is "
-                f"{scale_factor}"
+                "a decoder enlarges by a power of two, the content encoder's stride is "
+                f"{scale_factor}: choose another content encoder or, of timm's, another OUT_INDEX"
             )
         if channels % scale_factor:
             raise ContractError(
-                f"each of {steps} upsamplings halves the channels; the content code has {channels}"
+                f"each of {steps} upsamplings halves the channels, the content code has {channels}:"
+                f" its channels must be a multiple of {scale_factor} (DIM of the content encoder)"
             )
         self.ups = nn.ModuleList()
+        self.sizes: list[int] = []
         for _ in range(steps):
             up = UpsampleConv(
                 channels,
@@ -191,7 +202,9 @@ class _Head(nn.Module):
                 weight_norm=weight_norm,
             )
             self.ups.append(up)
+            self.sizes.append(up.num_parameters)
             channels //= 2
+        self.num_parameters = sum(self.sizes)
         self.out = ConvBlock(
             channels,
             out_channels,
@@ -201,7 +214,13 @@ class _Head(nn.Module):
             weight_norm=weight_norm,
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        for up in self.ups:
-            x = up(x)
-        return self.out(x)
+    def forward(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
+        if parameters is None or not self.num_parameters:
+            for up in self.ups:
+                x = up(x)
+        else:
+            parts = torch.split(parameters, self.sizes, dim=1)
+            for up, part in zip(self.ups, parts, strict=True):
+                x = up(x, part)
+        image: Tensor = self.out(x)
+        return image

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from munit_zoo.blocks._checks import at_least, unsteered
 from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm, conv2d
 from munit_zoo.blocks.init import Init, initialise
+from munit_zoo.errors import GraphError
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
 
 __all__ = ["MultiscalePatchDiscriminator"]
@@ -69,6 +70,7 @@ class MultiscalePatchDiscriminator(nn.Module):
             self.scales.append(nn.Sequential(*convolutions))
         self.pool = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
         self._layers, self._kernel_size, self._pad_type = layers, kernel_size, pad_type
+        self._smallest = self.smallest_input()
         initialise(self, init)
 
     def smallest_input(self) -> int:
@@ -93,6 +95,12 @@ class MultiscalePatchDiscriminator(nn.Module):
         return True
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        if min(x.shape[2:]) < self._smallest:
+            raise GraphError(
+                f"images of {x.shape[2]}×{x.shape[3]} are too small for a discriminator of "
+                f"{len(self.scales)} SCALES and {self._layers} LAYERS, which needs "
+                f"{self._smallest}×{self._smallest}: use larger images, or fewer of either"
+            )
         logits = []
         for index, scale in enumerate(self.scales):
             if index:

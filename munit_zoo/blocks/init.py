@@ -41,7 +41,7 @@ def initialise(module: nn.Module, how: Init) -> None:
         else:
             init.normal_(drawn, 0.0, 0.02)
         if parametrize.is_parametrized(layer, "weight"):
-            layer.weight = drawn  # type: ignore[assignment]  # parametrize takes a plain tensor
+            layer.weight = drawn
             _settle(layer)
         else:
             weight.data.copy_(drawn)

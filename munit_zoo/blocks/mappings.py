@@ -39,5 +39,5 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for linear, activation in zip(self.linears, self.activations, strict=False):
             x = activation(linear(x))
-        x = self.linears[-1](x)
-        return x
+        output: Tensor = self.linears[-1](x)
+        return output

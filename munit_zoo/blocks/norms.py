@@ -105,7 +105,9 @@ class GroupNorm(nn.GroupNorm):
     ) -> None:
         at_least(1, groups=groups)
         if num_features % groups:
-            fits = [str(g) for g in range(1, min(groups, num_features) + 1) if num_features % g == 0]
+            fits = [
+                str(g) for g in range(1, min(groups, num_features) + 1) if num_features % g == 0
+            ]
             raise ContractError(
                 f"group norm of {num_features} channels: GROUPS {groups} does not divide them; "
                 f"{', '.join(fits)} would"

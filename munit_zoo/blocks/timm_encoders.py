@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -11,14 +12,26 @@ from munit_zoo.errors import ContractError, WeightsError, suggest
 
 __all__ = ["TimmContentEncoder", "TimmStyleEncoder"]
 
+# What makes an architecture take images of any size, where it needs to be told (ViT; Swin)
+_ANY_SIZE: tuple[dict[str, bool], ...] = (
+    {"dynamic_img_size": True},
+    {"strict_img_size": False},
+    {},
+)
+
 
 class _Backbone(nn.Module):
-    """One feature map of a timm network, as (N, C, h, w) whatever the network's own layout.
+    """One feature map of a timm network, as (N, C, H/stride, W/stride), whatever its own layout.
+
+    Only the layers up to that map are built, where timm can cut the network there.
 
     Raises ContractError for an unknown network, one without features, a level that it does not
     have, or a map that is not 1/stride of the image; WeightsError where pretrained weights cannot
     be had.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self, in_channels: int, model: str, pretrained: bool, out_index: int, normalise: bool
@@ -27,87 +40,106 @@ class _Backbone(nn.Module):
         import timm
 
         if model.partition(".")[0] not in timm.list_models():
-            hint = suggest(model, timm.list_models()) or "See timm.list_models()."
-            raise ContractError(f"timm has no model {model!r}. {hint}")
+            hint = suggest(model, timm.list_models()) or "timm.list_models() lists them."
+            raise ContractError(f"timm has no MODEL {model!r}. {hint}")
         options: dict[str, Any] = {"features_only": True, "in_chans": in_channels}
-        network = _create(model, pretrained, options)
-        info = network.feature_info
-        levels = list(range(len(info.channels())))
-        if not -len(levels) <= out_index < len(levels):
-            shown = ", ".join(f"{i} (stride {info.reduction()[i]})" for i in levels)
-            raise ContractError(f"OUT_INDEX {out_index}: {model} has the feature levels {shown}")
-        self.level = levels[out_index]
-        self.out_channels = int(info.channels()[self.level])
-        self.stride = int(info.reduction()[self.level])
-        self.network = network
+        with torch.device("meta"):  # costs nothing: no memory, no arithmetic
+            probe: Any = _create_any_size(model, options)
+        info = probe.feature_info
+        channels, strides = info.channels(), info.reduction()
+        if not -len(channels) <= out_index < len(channels):
+            shown = "; ".join(
+                f"{level}: {channels[level]} channels, stride {strides[level]}"
+                for level in range(len(channels))
+            )
+            raise ContractError(f"OUT_INDEX {out_index}: {model} has the feature maps {shown}")
+        self.out_channels = int(channels[out_index])
+        self.stride = int(strides[out_index])
+        options["out_indices"] = (tuple(info.out_indices)[out_index],)
+        with torch.device("meta"):
+            probe = _create(model, options)
+            self.channels_last = self._is_channels_last(probe, model, in_channels)
+        self.network = _create(model, options, pretrained=pretrained)
         self.normalise = normalise
-        config = getattr(network, "pretrained_cfg", None) or {}
         if normalise:
+            config = getattr(probe, "pretrained_cfg", None) or {}
             mean, std = config.get("mean", (0.5,)), config.get("std", (0.5,))
-            if len(mean) != in_channels:
+            if len(mean) != in_channels:  # not what it was trained on: a shade of grey for each
                 mean = (sum(mean) / len(mean),) * in_channels
                 std = (sum(std) / len(std),) * in_channels
-            # from [-1, 1] to what the weights were trained on
             self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
             self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
-        self.channels_last = False
-        self._check(model, in_channels)
 
-    def _check(self, model: str, in_channels: int) -> None:
-        """Find the layout and hold the shape against the promise, without computing anything."""
-        side = 4 * max(32, self.stride)
-        import copy
-
-        shadow = copy.deepcopy(self).to("meta").eval()
-        shape = tuple(shadow(torch.empty(1, in_channels, side, side, device="meta")).shape)
-        want = (side // self.stride,) * 2
-        if shape == (1, *want, self.out_channels):
-            self.channels_last = True
-        elif shape != (1, self.out_channels, *want):
+    def _is_channels_last(self, probe: nn.Module, model: str, in_channels: int) -> bool:
+        """Whether the network returns (N, H, W, C). Raises ContractError for any other shape."""
+        side = 4 * math.lcm(32, self.stride)
+        try:
+            (features,) = probe.eval()(torch.empty(1, in_channels, side, side))
+        except Exception as error:
             raise ContractError(
-                f"timm model {model}: level {self.level} of a {side}×{side} image has the shape "
-                f"{shape}, expected {(1, self.out_channels, *want)}"
-            )
+                f"timm's {model} does not take images of {side}×{side}: {error}"
+            ) from error
+        size = (side // self.stride,) * 2
+        if features.shape == (1, self.out_channels, *size):
+            return False
+        if features.shape == (1, *size, self.out_channels):
+            return True
+        raise ContractError(
+            f"timm's {model} makes features {tuple(features.shape)} of a {side}×{side} image, "
+            f"expected {(1, self.out_channels, *size)}"
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         if self.normalise:
             x = ((x + 1) / 2 - self.mean) / self.std
-        features: Tensor = self.network(x)[self.level]
+        features: Tensor = self.network(x)[0]
         return features.permute(0, 3, 1, 2) if self.channels_last else features
 
 
-def _create(model: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
-    """The network, with flexible input sizes where the architecture needs to be told."""
-    import timm
-
-    attempts = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
-    for extra in attempts:
+def _create_any_size(model: str, options: dict[str, Any]) -> nn.Module:
+    """The network; `options` gains what makes it take images of any size."""
+    for extra in _ANY_SIZE[:-1]:
         try:
-            network: nn.Module = timm.create_model(model, pretrained=pretrained, **options, **extra)
+            network = _create(model, {**options, **extra})
         except TypeError as error:
             # an architecture that does not know the option; any other TypeError is real
-            if not extra or next(iter(extra)) not in str(error):
+            if next(iter(extra)) not in str(error):
                 raise
-        except (OSError, RuntimeError, ValueError) as error:
-            if pretrained:
-                raise WeightsError(
-                    f"the pretrained weights of timm's {model} cannot be had: {error}. Put them "
-                    "into the Hugging Face cache, or set PRETRAINED: false."
-                ) from error
-            raise ContractError(f"timm cannot build {model} with features: {error}") from error
         else:
+            options.update(extra)
             return network
-    raise AssertionError("the last attempt returns or raises")
+    return _create(model, options)
+
+
+def _create(model: str, options: dict[str, Any], *, pretrained: bool = False) -> nn.Module:
+    import timm
+
+    # on `meta` there is nothing to load weights into
+    wanted = pretrained and torch.empty(0).device.type != "meta"
+    try:
+        network: nn.Module = timm.create_model(model, pretrained=wanted, **options)
+    except (OSError, RuntimeError, ValueError) as error:
+        if wanted:
+            raise WeightsError(
+                f"the pretrained weights of timm's {model} cannot be had: {error}. Put them "
+                "into the Hugging Face cache, or set PRETRAINED: false."
+            ) from error
+        raise ContractError(f"timm cannot build {model} with features: {error}") from error
+    return network
 
 
 class TimmContentEncoder(nn.Module):
     """Any `features_only` network of timm as content encoder.
 
-    Image (N, in_channels, H, W) to (N, out_channels, H/stride, W/stride): the network's feature map
-    `out_index`. Networks that return (N, H, W, C) are permuted.
+    Image (N, in_channels, H, W) in [-1, 1] to (N, out_channels, H/stride, W/stride): the network's
+    feature map `out_index`, counted as timm does (negative ones from the deepest). Networks that
+    return (N, H, W, C) are permuted.
 
     model: timm's name, as `resnet50`. pretrained: load timm's weights. normalise: map [-1, 1] to
-    the range the weights were trained on; null for as `pretrained`.
+    the mean and deviation that the weights were trained on; null for as `pretrained`.
+
+    Raises ContractError for a network, a feature map or a size that timm does not have or take;
+    WeightsError where pretrained weights cannot be had.
     """
 
     def __init__(
@@ -125,13 +157,15 @@ class TimmContentEncoder(nn.Module):
         self.out_channels, self.stride = self.backbone.out_channels, self.backbone.stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.backbone(x)
+        content: Tensor = self.backbone(x)
+        return content
 
 
 class TimmStyleEncoder(nn.Module):
     """Any `features_only` network of timm, pooled and projected, as style encoder: to (N, S).
 
-    Keys as those of the content encoder `timm`.
+    Image in [-1, 1]. Keys and errors as those of the content encoder `timm`. Most of timm's
+    convolutional networks normalise by batch, which keeps the style; instance norm would remove it.
     """
 
     def __init__(
@@ -150,4 +184,5 @@ class TimmStyleEncoder(nn.Module):
         self.head = nn.Linear(self.backbone.out_channels, style_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.backbone(x).mean(dim=(2, 3)))
+        style: Tensor = self.head(self.backbone(x).mean(dim=(2, 3)))
+        return style

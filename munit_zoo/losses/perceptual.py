@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from munit_zoo.errors import ContractError, WeightsError, suggest
+from munit_zoo.errors import ContractError, GraphError, WeightsError, suggest
 from munit_zoo.losses._contracts import PairLoss
 
 __all__ = ["DomainInvariantVGG", "VGGPerceptual"]
@@ -33,8 +33,9 @@ _FILES = {
 class _VGG16(nn.Module):
     """VGG-16's activations after named ReLUs, frozen.
 
-    Images (N, C, H, W) in [-1, 1], where C is 1 (repeated), 3 (red, green, blue), or any number of
-    which `channels` selects one or three.
+    Images (N, C, H, W) in [-1, 1], where C is 1 (repeated), 3 (red, green, blue), or any other
+    number, of which `channels` selects one or three. Only the layers up to the deepest one asked
+    for are built.
     """
 
     def __init__(
@@ -52,9 +53,10 @@ class _VGG16(nn.Module):
                 raise ContractError(f"VGG-16 has no layer {layer!r}. {hint}")
         if not layers:
             raise ContractError("LAYERS names no layer; the usual one is relu5_3")
-        if channels is not None and len(channels) not in (1, 3):
+        if channels is not None and (len(channels) not in (1, 3) or min(channels) < 0):
             raise ContractError(
-                f"CHANNELS selects 1 channel, or 3 (red, green, blue); got {list(channels)}"
+                "CHANNELS selects 1 channel, or 3 (red, green, blue), counted from 0; "
+                f"got {list(channels)}"
             )
         self.layers, self.legacy, self.channels = layers, legacy, channels
         depth = max(_NAMES.index(layer) for layer in layers) + 1
@@ -94,17 +96,21 @@ class _VGG16(nn.Module):
                             f"expected {tuple(parameter.shape)}"
                         )
                     if not parameter.is_meta:
-                        setattr(
-                            convolution, name, nn.Parameter(value.to(parameter.dtype, copy=True))
-                        )
+                        parameter.copy_(value)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
+        height, width = x.shape[2:]
         x = self._prepare(x)
         features = {}
         for index, convolution in enumerate(self.convolutions):
             name = _NAMES[index]
             # the reference's network has no pooling between relu4_3 and conv5_1
             if index and name.endswith("_1") and not (self.legacy and name == "relu5_1"):
+                if min(x.shape[2:]) < 2:
+                    raise GraphError(
+                        f"images of {height}×{width} are too small for VGG-16's layer {name}: "
+                        "nothing is left to pool; use larger images or earlier LAYERS"
+                    )
                 x = nn.functional.max_pool2d(x, 2)
             x = torch.relu(convolution(x))
             if name in self.layers:
@@ -112,27 +118,27 @@ class _VGG16(nn.Module):
         return features
 
     def _prepare(self, x: Tensor) -> Tensor:
-        if self.channels is not None:
-            if max(self.channels) >= x.shape[1]:
-                raise ContractError(
-                    f"CHANNELS {list(self.channels)}: the image has {x.shape[1]} channels"
-                )
-            x = x[:, list(self.channels)]
-        if x.shape[1] == 1:
-            x = x.expand(-1, 3, -1, -1)
-        elif x.shape[1] != 3:
+        count = x.shape[1]
+        if count in (1, 3):
+            chosen: tuple[int, ...] = (0,) * 3 if count == 1 else (0, 1, 2)
+        elif self.channels is None:
             raise ContractError(
-                f"VGG-16 sees 1 or 3 channels, the image has {x.shape[1]}: say which to show it, "
-                "as in CHANNELS: [2, 1, 0]"
+                f"VGG-16 sees 1 or 3 channels, the image has {count}: say which to show it, "
+                "as in CHANNELS: [2, 1, 0] for red, green, blue"
             )
-        planes = reversed(x.split(1, dim=1)) if self.legacy else x.split(1, dim=1)
-        return torch.cat(
-            [
-                ((plane + 1) / 2 - mean) / std
-                for plane, mean, std in zip(planes, self._mean, self._std, strict=True)
-            ],
-            dim=1,
-        )
+        elif max(self.channels) >= count:
+            raise ContractError(
+                f"CHANNELS {list(self.channels)}: the image has only the channels 0 to {count - 1}"
+            )
+        else:
+            chosen = self.channels * (3 // len(self.channels))
+        if self.legacy:
+            chosen = chosen[::-1]
+        planes = [
+            ((x[:, index : index + 1] + 1) / 2 - mean) / std
+            for index, mean, std in zip(chosen, self._mean, self._std, strict=True)
+        ]
+        return torch.cat(planes, dim=1)
 
 
 class VGGPerceptual(PairLoss):
@@ -145,9 +151,11 @@ class VGGPerceptual(PairLoss):
         file of its VGG-16. download: fetch torchvision's where they are not on disk.
     legacy: as MUNIT's reference has it: BGR in 0..255 minus Caffe's means, no pooling before
         conv5_1.
-    channels: which channels to show, for images of neither 1 nor 3.
+    channels: which to show of images of neither 1 nor 3 channels: one, or red, green and blue,
+        counted from 0. Images of 1 (repeated) or 3 are shown as they are.
 
-    Raises WeightsError where the weights are absent or not VGG-16's.
+    Raises WeightsError where the weights are absent or not VGG-16's, ContractError for settings
+    that do not fit the network or the images, GraphError for images too small for a layer.
     """
 
     same_shape: ClassVar[bool] = False  # one channel against three is fine
@@ -155,7 +163,7 @@ class VGGPerceptual(PairLoss):
     def __init__(
         self,
         *,
-        layers: tuple[str, ...] = ("relu4_3",),
+        layers: tuple[str, ...] = ("relu5_3",),
         layer_weights: tuple[float, ...] | None = None,
         weights: str = "IMAGENET1K_FEATURES",
         download: bool = False,
@@ -172,15 +180,15 @@ class VGGPerceptual(PairLoss):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         first, second = self.vgg(x), self.vgg(y)
-        parts = [
-            weight * (self.compared(first[layer]) - self.compared(second[layer])).square().mean()
-            for layer, weight in zip(self.vgg.layers, self.layer_weights, strict=True)
-        ]
+        parts = []
+        for layer, weight in zip(self.vgg.layers, self.layer_weights, strict=True):
+            difference = self._compared(first[layer], layer) - self._compared(second[layer], layer)
+            parts.append(weight * difference.square().mean())
         return torch.stack(parts).sum()
 
-    def compared(self, features: Tensor) -> Tensor:
-        """What of the features is compared: all."""
-        return features
+    def _compared(self, features: Tensor, layer: str) -> Tensor:
+        """What of a layer's features is compared: all, in full precision."""
+        return features.float() if features.dtype in (torch.float16, torch.bfloat16) else features
 
 
 class DomainInvariantVGG(VGGPerceptual):
@@ -215,13 +223,18 @@ class DomainInvariantVGG(VGGPerceptual):
         )
         self.instance_norm = instance_norm
 
-    def compared(self, features: Tensor) -> Tensor:
+    def _compared(self, features: Tensor, layer: str) -> Tensor:
         """The features, instance-normalised."""
+        features = super()._compared(features, layer)
         if not self.instance_norm:
             return features
-        # in full precision: the variance of half-precision features loses its digits
-        wide = features.float() if features.dtype in (torch.float16, torch.bfloat16) else features
-        return torch.instance_norm(wide, None, None, None, None, True, 0.0, 1e-5, False)
+        if features.shape[2:].numel() == 1:
+            raise GraphError(
+                f"the map of VGG-16's layer {layer} is a single pixel, of which instance norm "
+                "leaves nothing to compare: use larger images, earlier LAYERS or "
+                "INSTANCE_NORM: false"
+            )
+        return torch.instance_norm(features, None, None, None, None, True, 0.0, 1e-5, False)
 
 
 def _read_weights(weights: str, download: bool) -> Mapping[str, Tensor]:
@@ -233,7 +246,13 @@ def _read_weights(weights: str, download: bool) -> Mapping[str, Tensor]:
             from torchvision.models import VGG16_Weights
 
             url = VGG16_Weights[weights].url
-            return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True)
+            try:
+                state: Mapping[str, Tensor] = torch.hub.load_state_dict_from_url(
+                    url, map_location="cpu", check_hash=True, weights_only=True
+                )
+            except (OSError, RuntimeError) as error:
+                raise WeightsError(f"{url} cannot be downloaded: {error}") from error
+            return state
         if not path.is_file():
             raise WeightsError(
                 f"the VGG-16 weights {weights} are not on disk (looked for {path}). Put "
