@@ -30,7 +30,7 @@ LEVELS = {"shape": 5, "width": 3, "ink": 3, "hue": 8, "background": 4, "texture"
 SHAPE_NAMES = ("circle", "square", "triangle", "star", "cross")
 TEXTURE_NAMES = ("plain", "outline", "white core", "shading")
 
-_WIDTHS = np.array([0.10, 0.19, 0.30])  # in half images
+_WIDTHS = np.array([0.08, 0.15, 0.24])  # in half images
 _INKS = np.array([(0.08, 0.08, 0.10), (0.84, 0.12, 0.14), (0.10, 0.28, 0.86)])
 _BACKGROUNDS = np.array(
     [(0.97, 0.97, 0.97), (0.60, 0.62, 0.64), (0.15, 0.16, 0.27), (0.94, 0.86, 0.58)]

@@ -242,7 +242,7 @@ def _entropy(classes: Tensor, levels: int) -> float:
     """Mean entropy in nats of the classes in each row (rows, samples)."""
     counts = torch.nn.functional.one_hot(classes, levels).sum(1).double()
     share = counts / counts.sum(1, keepdim=True)
-    return float(-(share * share.clamp_min(1e-12).log()).sum(1).mean())
+    return abs(float((share * share.clamp_min(1e-12).log()).sum(1).mean()))
 
 
 def _ratio(value: float, reference: float) -> float:
