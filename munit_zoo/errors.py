@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -27,11 +28,16 @@ __all__ = [
 
 def suggest(word: str, known: Iterable[str], *, limit: int = 3) -> str:
     """The sentence "Did you mean 'x'?" for the nearest of `known`, or "" when nothing is near."""
-    by_fold = {candidate.casefold(): candidate for candidate in known}
+    by_fold: dict[str, str] = {}
+    for candidate in known:
+        # a part is enough: 'adian' is near 'adain_resnet'
+        for spelling in (candidate, *re.split(r"[_/:.]", candidate)):
+            by_fold.setdefault(spelling.casefold(), candidate)
     near = difflib.get_close_matches(word.casefold(), by_fold, n=limit, cutoff=0.6)
     if not near:
         return ""
-    return "Did you mean " + " or ".join(repr(by_fold[match]) for match in near) + "?"
+    found = dict.fromkeys(by_fold[match] for match in near)
+    return "Did you mean " + " or ".join(map(repr, found)) + "?"
 
 
 class MunitZooError(Exception):

@@ -110,8 +110,14 @@ def translate(chosen: argparse.Namespace) -> None:
         same=chosen.same_styles,
         seed=chosen.seed,
     )
+    console = Console(stderr=True)
     with Progress(
-        BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
     ) as bar:
         task = bar.add_task("", total=None)
         done = translate_files(

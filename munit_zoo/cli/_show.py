@@ -68,7 +68,8 @@ def describe(chosen: argparse.Namespace) -> None:
     print("keys:" if found.settings else "keys: none")
     for setting in found.settings.values():
         default = "required" if setting.required else f"default {_value(setting.default)}"
-        kind = f"a {setting.slot}" if setting.slot else expected(setting.annotation)
+        article = "an" if setting.slot and setting.slot[0] in "aeiou" else "a"
+        kind = f"{article} {setting.slot}" if setting.slot else expected(setting.annotation)
         print(f"  {setting.key:<22}{kind}; {default}")
     if found.entry.kind == "model":
         _describe_graph(found.component)
@@ -125,7 +126,7 @@ def config_show(chosen: argparse.Namespace) -> None:
 
 def _lines(tree: Mapping[str, Any], prefix: str, depth: int = 0) -> Any:
     """(text, dotted path) of each key."""
-    from munit_zoo.config import dump
+    from munit_zoo.config import dump_value
 
     for key, value in tree.items():
         path = f"{prefix}{key}"
@@ -134,8 +135,7 @@ def _lines(tree: Mapping[str, Any], prefix: str, depth: int = 0) -> Any:
             yield f"{indent}{key}:{'' if value else ' {}'}", ""
             yield from _lines(value, f"{path}.", depth + 1)
         else:
-            text = dump({key: value}).strip().replace("\n", " ")
-            yield f"{indent}{text}", path
+            yield f"{indent}{key}: {dump_value(value)}", path
 
 
 def config_check(chosen: argparse.Namespace) -> None:

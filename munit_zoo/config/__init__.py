@@ -12,7 +12,7 @@ from munit_zoo.config._load import (
 )
 from munit_zoo.config._node import Config
 from munit_zoo.config._schema import expected
-from munit_zoo.config._yaml import dump
+from munit_zoo.config._yaml import dump, dump_value
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -21,6 +21,7 @@ __all__ = [
     "bind",
     "domains_of",
     "dump",
+    "dump_value",
     "expected",
     "find_config",
     "list_configs",

@@ -99,10 +99,13 @@ def _recipe_problems(values: Mapping[str, Any], origins: Mapping[str, str]) -> l
     except (ComponentError, KeyError, TypeError):
         return []  # named already
     names = tuple(name.lower() for name in values["DOMAINS"])
-    return [
-        Problem(path, message, origins.get(path, origins.get(f"{path}.NAME", "")))
-        for path, message in recipe.check_config(names, terms)
-    ]
+    problems = []
+    for path, message in recipe.check_config(names, terms):
+        origin = origins.get(path, "default")
+        if origin == "default":  # where the term itself was written
+            origin = origins.get(f"{path.rpartition('.')[0]}.NAME", "")
+        problems.append(Problem(path, message, origin))
+    return problems
 
 
 def _file_layers(

@@ -17,7 +17,7 @@ import yaml
 from munit_zoo.errors import ConfigError, Problem
 from munit_zoo.registry import SlotDefault
 
-__all__ = ["Node", "dump", "node_from", "parse_text", "read_yaml"]
+__all__ = ["Node", "dump", "dump_value", "node_from", "parse_text", "read_yaml"]
 
 _SCALARS: tuple[tuple[str, str, str], ...] = (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
@@ -174,6 +174,12 @@ def node_from(value: Any, origin: str) -> Node:
     if isinstance(value, (tuple, list)):
         return Node([node_from(item, origin).plain() for item in value], origin)
     return Node(value, origin)
+
+
+def dump_value(value: Any) -> str:
+    """A scalar or list as YAML in one line."""
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=10_000)
+    return text.removesuffix("...\n").strip()
 
 
 def dump(plain: Mapping[str, Any]) -> str:
