@@ -1,0 +1,131 @@
+"""timm backbones as encoders: a CNN, a ViT, Swin; layout, levels, errors. Nothing is downloaded."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from munit_zoo.blocks.timm_encoders import TimmContentEncoder, TimmStyleEncoder
+from munit_zoo.errors import ContractError, WeightsError
+
+timm = pytest.importorskip("timm")
+
+# model, out_index, channels, stride
+NETWORKS = [
+    ("resnet18", -1, 512, 32),
+    ("resnet18", 2, 128, 8),
+    ("resnet18", -4, 64, 4),
+    ("convnext_atto", 0, 40, 4),
+    ("efficientnet_b0", 2, 40, 8),
+    ("vit_tiny_patch16_224", -1, 192, 16),
+    ("vit_tiny_patch16_224", 0, 192, 16),
+    ("vit_small_patch14_dinov2", -1, 384, 14),
+    ("swin_tiny_patch4_window7_224", 1, 192, 8),
+    ("swinv2_tiny_window8_256", 0, 96, 4),
+    ("vgg11", 0, 64, 1),
+]
+
+
+@pytest.mark.parametrize(("model", "out_index", "channels", "stride"), NETWORKS)
+def test_shapes(model, out_index, channels, stride):
+    with torch.device("meta"):
+        encoder = TimmContentEncoder(3, model=model, out_index=out_index).eval()
+        assert (encoder.out_channels, encoder.stride) == (channels, stride)
+        for height, width in ((8, 8), (8, 12)):
+            x = torch.empty(2, 3, height * stride, width * stride)
+            assert encoder(x).shape == (2, channels, height, width)
+
+
+@pytest.mark.parametrize("model", ["resnet18", "vit_tiny_patch16_224"])
+def test_channels_and_double_precision(model):
+    x = torch.randn(1, 5, 64, 64, dtype=torch.float64)
+    encoder = TimmContentEncoder(5, model=model, out_index=0).double().eval()
+    content = encoder(x)
+    assert content.dtype == torch.float64
+    assert content.shape == (1, encoder.out_channels, 64 // encoder.stride, 64 // encoder.stride)
+    assert content.isfinite().all()
+
+
+def test_channels_last_features_are_permuted():
+    encoder = TimmContentEncoder(3, model="swin_tiny_patch4_window7_224", out_index=0).eval()
+    assert encoder.backbone.channels_last
+    x = torch.randn(1, 3, 64, 96)
+    (features,) = encoder.backbone.network(x)
+    assert features.shape == (1, 16, 24, 96)
+    torch.testing.assert_close(encoder(x), features.permute(0, 3, 1, 2))
+
+
+def test_a_level_has_what_the_whole_network_has_there():
+    """Cutting the network at the level changes nothing of it, and leaves out what follows."""
+    torch.manual_seed(0)
+    cut = TimmContentEncoder(3, model="resnet18", out_index=1).eval()
+    whole = timm.create_model("resnet18", features_only=True).eval()
+    missing, _ = cut.backbone.network.load_state_dict(whole.state_dict(), strict=False)
+    assert not missing
+    x = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(cut(x), whole(x)[1])
+    sizes = [sum(p.numel() for p in network.parameters()) for network in (cut, whole)]
+    assert sizes[0] < sizes[1] / 50
+
+
+def test_every_parameter_is_used():
+    encoder = TimmStyleEncoder(3, 4, model="resnet18", out_index=1)
+    encoder(torch.randn(2, 3, 32, 32)).square().sum().backward()
+    assert all(p.grad is not None for p in encoder.parameters())
+
+
+def test_style_is_pooled_and_projected():
+    encoder = TimmStyleEncoder(3, 7, model="resnet18", out_index=1).eval()
+    x = torch.randn(2, 3, 64, 32)
+    style = encoder(x)
+    assert style.shape == (2, 7)
+    torch.testing.assert_close(style, encoder.head(encoder.backbone(x).mean((2, 3))))
+    with torch.device("meta"):
+        swin = TimmStyleEncoder(3, 7, model="swin_tiny_patch4_window7_224")
+        assert swin(torch.empty(2, 3, 64, 64)).shape == (2, 7)
+
+
+def test_normalise_maps_to_the_range_of_the_weights():
+    encoder = TimmContentEncoder(3, model="resnet18", out_index=0, normalise=True).eval()
+    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    expected = encoder.backbone.network(((x + 1) / 2 - mean) / std)[0]
+    torch.testing.assert_close(encoder(x), expected)
+    plain = TimmContentEncoder(3, model="resnet18", out_index=0)
+    assert not plain.backbone.normalise
+    grey = TimmContentEncoder(1, model="resnet18", out_index=0, normalise=True).eval()
+    assert grey(torch.zeros(1, 1, 32, 32)).shape == (1, 64, 16, 16)
+
+
+def test_unknown_model():
+    with pytest.raises(ContractError, match=r"no MODEL 'resnet5o'\. Did you mean 'resnet50"):
+        TimmContentEncoder(3, model="resnet5o")
+
+
+@pytest.mark.parametrize("out_index", [5, -6])
+def test_level_that_does_not_exist(out_index):
+    message = rf"OUT_INDEX {out_index}: resnet18 has the feature maps 0: 64 channels, stride 2; 1:"
+    with pytest.raises(ContractError, match=message):
+        TimmContentEncoder(3, model="resnet18", out_index=out_index)
+
+
+def test_network_of_one_image_size():
+    with pytest.raises(ContractError, match=r"maxvit_tiny_rw_224 does not take images of 128×128"):
+        TimmContentEncoder(3, model="maxvit_tiny_rw_224")
+
+
+def test_pretrained_weights_that_cannot_be_had(monkeypatch):
+    create = timm.create_model
+
+    def offline(name, pretrained=False, **options):
+        if pretrained:
+            raise OSError("no route to host")
+        return create(name, pretrained=False, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(WeightsError, match=r"resnet18 cannot be had: no route to host.*PRETRAINED"):
+        TimmContentEncoder(3, model="resnet18", pretrained=True)
+    with torch.device("meta"):  # nothing to load weights into
+        encoder = TimmContentEncoder(3, model="resnet18", pretrained=True)
+    assert encoder.backbone.normalise
