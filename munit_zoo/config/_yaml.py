@@ -31,6 +31,9 @@ _SCALARS: tuple[tuple[str, str, str], ...] = (
     ),
 )
 
+_YAML = "tag:yaml.org,2002:"
+_TAGS = ("map", "seq", "str", *(name for name, _, _ in _SCALARS))
+
 
 @dataclass(frozen=True)
 class Node:
@@ -70,7 +73,7 @@ for _class in (_Loader, _Dumper):
     for _name, _pattern, _first in _SCALARS:
         # PyYAML looks an empty scalar up under ""
         letters = ["" if letter == "\0" else letter for letter in _first]
-        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), letters)
+        _class.add_implicit_resolver(f"{_YAML}{_name}", re.compile(_pattern), letters)
 _Dumper.add_representer(tuple, lambda dumper, data: dumper.represent_list(data))
 
 
@@ -108,11 +111,15 @@ def parse_text(text: str, label: str, *, lines: bool = True) -> Node:
         return f"{label}:{node.start_mark.line + 1}" if lines else label
 
     def convert(node: yaml.Node, path: str) -> Node:
+        if node.tag.rpartition(":")[2] not in _TAGS or not node.tag.startswith(_YAML):
+            message = f"the tag {node.tag!r} is not allowed; write plain data"
+            problems.append(Problem(path, message, origin(node)))
+            return Node(None, origin(node))
         if isinstance(node, yaml.MappingNode):
             return Node(mapping(node, path), origin(node))
         if isinstance(node, yaml.SequenceNode):
             return Node([convert(item, path).plain() for item in node.value], origin(node))
-        return Node(_scalar(node, path, origin(node), problems), origin(node))
+        return Node(_scalar(node), origin(node))
 
     def mapping(node: yaml.MappingNode, path: str) -> dict[str, Node]:
         children: dict[str, Node] = {}
@@ -145,7 +152,7 @@ def parse_text(text: str, label: str, *, lines: bool = True) -> Node:
     return tree
 
 
-def _scalar(node: yaml.Node, path: str, origin: str, problems: list[Problem]) -> Any:
+def _scalar(node: yaml.Node) -> Any:
     kind = node.tag.rpartition(":")[2]
     text = str(node.value)
     if kind == "str":
@@ -157,11 +164,8 @@ def _scalar(node: yaml.Node, path: str, origin: str, problems: list[Problem]) ->
     if kind == "int":
         base = 8 if text.startswith("0o") else 16 if text.startswith("0x") else 10
         return int(text, base)
-    if kind == "float":
-        # Python spells `.inf` and `.nan` without the dot
-        return float(re.sub(r"\.(?=[in])", "", text.lower()))
-    problems.append(Problem(path, f"the tag {node.tag!r} is not allowed; write plain data", origin))
-    return None
+    # a float; Python spells `.inf` and `.nan` without the dot
+    return float(re.sub(r"\.(?=[in])", "", text.lower()))
 
 
 def node_from(value: Any, origin: str) -> Node:

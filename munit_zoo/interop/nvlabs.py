@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from munit_zoo.config import SCHEMA_VERSION
 from munit_zoo.errors import CheckpointError, ConfigError, Problem
-from munit_zoo.models import TranslationModel
 
 __all__ = [
     "config_from_hyperparameters",
@@ -29,6 +28,16 @@ __all__ = [
 ]
 
 Weights = Mapping[str, Mapping[str, Tensor]]
+
+
+class TwoDomainModel(Protocol):
+    """What of a model the conversion looks at (the recipes `munit` and `unit` have it)."""
+
+    generators: nn.ModuleDict
+    discriminators: nn.ModuleDict
+    style_dim: int
+    stride: int
+
 
 STYLE_DOWNSAMPLES = 4  # whatever the content encoder does
 
@@ -379,7 +388,7 @@ def _targets(module: nn.Module, kind: str, downsamples: int) -> dict[str, str]:
 
 
 def convert_weights(
-    model: TranslationModel, gen: Weights, dis: Weights | None
+    model: TwoDomainModel, gen: Weights, dis: Weights | None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Our `generators` and `discriminators` tensors, of the reference's.
 
@@ -400,11 +409,11 @@ def convert_weights(
     return generators, discriminators
 
 
-def _kind(model: TranslationModel) -> str:
+def _kind(model: TwoDomainModel) -> str:
     return "munit" if model.style_dim else "unit"
 
 
-def _downsamples(model: TranslationModel) -> int:
+def _downsamples(model: TwoDomainModel) -> int:
     return model.stride.bit_length() - 1
 
 
@@ -441,7 +450,7 @@ def _convert(
 
 
 def convert_adam_state(
-    model: TranslationModel,
+    model: TwoDomainModel,
     side: str,
     optimizer: Mapping[str, Any],
     weights: Weights,

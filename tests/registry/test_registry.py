@@ -1,0 +1,224 @@
+"""Names to classes: listing, finding, binding, and what goes wrong."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from munit_zoo.errors import (
+    AmbiguousComponentError,
+    BrokenComponentError,
+    ContractError,
+    UnknownComponentError,
+    UsageError,
+)
+from munit_zoo.registry import (
+    CONTRACTS,
+    NORMS,
+    Norm,
+    Registry,
+    Slot,
+    read_signature,
+    registry,
+    slot,
+)
+
+
+@pytest.fixture
+def norms() -> Registry:
+    """A registry of norms that a test may fill."""
+    return Registry(CONTRACTS["norm"])
+
+
+class Half(torch.nn.Module):
+    """Halves."""
+
+    num_parameters = 0
+
+    def __init__(self, num_features: int, *, factor: float = 0.5) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.factor
+
+
+def test_list_takes_wildcards():
+    assert NORMS.list("*a*n*") == ["adain", "instance"]
+    assert "none" in NORMS
+    assert "nope" not in NORMS
+
+
+def test_an_unknown_name_gets_its_nearest():
+    with pytest.raises(UnknownComponentError, match="'instnace'. Did you mean 'instance'"):
+        NORMS.get("instnace")
+
+
+def test_part_of_a_name_is_near_enough():
+    with pytest.raises(UnknownComponentError, match="Did you mean 'adain_resnet'"):
+        registry("decoder").get("adian")
+
+
+def test_kinds_have_two_spellings():
+    assert registry("content-encoders") is registry("content_encoder")
+    with pytest.raises(UsageError, match="Did you mean 'norm'"):
+        registry("nrom")
+
+
+def test_registered_by_decorator(norms: Registry):
+    norms.register("half")(Half)
+    assert norms.get("half") is Half
+    assert norms.entry("half").origin == "local"
+    assert norms.bind("half", factor=2.0)(4)(torch.ones(1)).item() == 2.0
+
+
+def test_registering_again_replaces_what_a_notebook_cell_defined(norms: Registry):
+    norms.register("half")(Half)
+    again = type("Half", (Half,), {"__module__": Half.__module__})
+    norms.register("half")(again)
+    assert norms.get("half") is again
+
+
+def test_a_builtin_cannot_be_shadowed(norms: Registry):
+    with pytest.raises(AmbiguousComponentError, match="taken by munit-zoo"):
+        norms.register("instance")(Half)
+
+
+def test_an_unknown_setting_is_refused(norms: Registry):
+    norms.register("half")(Half)
+    with pytest.raises(ContractError, match="no setting 'facto'. Did you mean 'factor'"):
+        norms.bind("half", facto=1)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def __init__(self, channels): ...", r"takes the positional parameters \(channels\)"),
+        ("def __init__(self, num_features, **kw): ...", r"takes \*\*kw: a component spells out"),
+        ("def __init__(self, num_features, *, eps=1): ...", "`eps` has no type annotation"),
+        ("def __init__(self, num_features, *, eps: Nope = 1): ...", "cannot be read"),
+        ("def __init__(self, num_features): ...", "lacks the method forward"),
+    ],
+)
+def test_a_class_that_breaks_the_contract(norms: Registry, source: str, message: str):
+    scope: dict[str, type] = {}
+    exec(f"class Wrong:\n    {source}", {"__name__": "test"}, scope)
+    if "lacks" not in message:
+        scope["Wrong"].forward = lambda self, x: x
+    with pytest.raises(ContractError, match=message):
+        norms.register("wrong")(scope["Wrong"])
+
+
+def test_an_instance_without_its_attributes():
+    encoders = Registry(CONTRACTS["content_encoder"])
+
+    @encoders.register("bare")
+    class Bare:
+        """No attributes."""
+
+        def __init__(self, in_channels: int) -> None: ...
+        def forward(self, x): ...
+
+    with pytest.raises(ContractError, match="no attribute out_channels, stride"):
+        encoders.bind("bare")(3)
+
+
+def test_slots_are_read_from_the_signature():
+    class Block:
+        def __init__(self, width: int, *, norm: Slot[Norm] = slot("instance", affine=True)):
+            self.norm = NORMS.factory(norm)(width)
+
+    setting = read_signature(Block, "Block").settings["NORM"]
+    assert setting.slot == "norm"
+    assert Block(4).norm.weight is not None
+
+
+def test_factory_takes_names_classes_and_callables():
+    assert type(NORMS.factory("batch")(3)).__name__ == "BatchNorm"
+    assert isinstance(NORMS.factory(Half)(3), Half)
+    assert NORMS.factory(lambda n: n + 1)(3) == 4
+    with pytest.raises(ContractError, match="42 is no norm"):
+        NORMS.factory(42)
+
+
+# Real distributions, found by their metadata
+
+
+def distribution(folder, name: str, version: str, points: str, module: str = "") -> None:
+    """An installed distribution: metadata with entry points, and perhaps a module."""
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text(points)
+    if module:
+        (folder / f"{name.replace('-', '_')}.py").write_text(module)
+
+
+GOOD = """
+class Scale:
+    'Scales.'
+    num_parameters = 0
+    def __init__(self, num_features: int, *, by: float = 2.0) -> None:
+        self.by = by
+    def forward(self, x):
+        return x * self.by
+"""
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delenv("MUNIT_ZOO_PLUGINS", raising=False)
+    return tmp_path
+
+
+def test_a_plugin_is_found_by_its_metadata(site, norms: Registry):
+    distribution(site, "zoo-good", "1.2", "[munit_zoo.norms]\nscale = zoo_good:Scale\n", GOOD)
+    assert "scale" in norms.list()
+    entry = norms.entry("scale")
+    assert (entry.source, entry.origin) == ("zoo-good 1.2", "plugin")
+    assert norms.describe("scale").settings["BY"].default == 2.0
+
+
+def test_listing_imports_no_plugin(site, norms: Registry):
+    points = "[munit_zoo.norms]\nbad = zoo_bad:Scale\n"
+    distribution(site, "zoo-bad", "0.1", points, "raise RuntimeError('listed')")
+    assert "bad" in norms.list()
+
+
+def test_a_broken_plugin_hurts_only_who_asks_for_it(site, norms: Registry):
+    points = "[munit_zoo.norms]\nbad = zoo_sad:Scale\n"
+    distribution(site, "zoo-sad", "0.1", points, "raise RuntimeError('out of luck')")
+    assert norms.get("instance")
+    with pytest.raises(BrokenComponentError, match=r"zoo-sad 0\.1.*RuntimeError: out of luck"):
+        norms.get("bad")
+    assert list(norms.broken()) == ["zoo-sad:bad"]
+    with pytest.raises(UnknownComponentError, match="Failed to load: zoo-sad:bad"):
+        norms.get("other")
+
+
+def test_two_distributions_with_one_name(site, norms: Registry):
+    for name in ("zoo-one", "zoo-two"):
+        module = name.replace("-", "_")
+        distribution(site, name, "1", f"[munit_zoo.norms]\nscale = {module}:Scale\n", GOOD)
+    with pytest.raises(AmbiguousComponentError, match="'zoo-one:scale' or 'zoo-two:scale'"):
+        norms.get("scale")
+    assert norms.get("zoo-two:scale").__module__ == "zoo_two"
+    assert [n for n in norms.list() if "scale" in n] == ["zoo-one:scale", "zoo-two:scale"]
+
+
+def test_a_plugin_does_not_shadow_a_builtin(site, norms: Registry):
+    points = "[munit_zoo.norms]\ninstance = zoo_cuckoo:Scale\n"
+    distribution(site, "zoo-cuckoo", "1", points, GOOD)
+    assert norms.get("instance").__module__ == "munit_zoo.blocks.norms"
+    assert norms.get("zoo-cuckoo:instance").__module__ == "zoo_cuckoo"
+
+
+def test_the_environment_limits_which_distributions_are_looked_at(site, norms, monkeypatch):
+    points = "[munit_zoo.norms]\nscale = zoo_limited:Scale\n"
+    distribution(site, "zoo-limited", "1", points, GOOD)
+    monkeypatch.setenv("MUNIT_ZOO_PLUGINS", "another")
+    assert "scale" not in norms.list()
+    norms.refresh()
+    monkeypatch.setenv("MUNIT_ZOO_PLUGINS", "Zoo_Limited, another")
+    assert "scale" in norms.list()

@@ -1,0 +1,127 @@
+"""The package as a whole: what importing it costs, and who may know whom."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import munit_zoo
+
+PACKAGE = Path(munit_zoo.__file__).parent
+
+LAYERS = {
+    "errors": 0,
+    "domains": 0,
+    "_version": 0,
+    "registry": 1,
+    "config": 2,
+    "blocks": 3,
+    "losses": 3,
+    "data": 3,
+    "metrics": 3,
+    "models": 4,
+    "interop": 4,
+    "testing": 4,
+    "engine": 5,
+    "bench": 5,
+    "api": 6,
+    "cli": 6,
+    "__init__": 7,
+    "__main__": 7,
+}
+NO_TORCH = ("errors", "domains", "registry", "config", "_version")
+
+
+def imports() -> list[tuple[str, str, str]]:
+    """(file, its part of the package, imported module) of every import, lazy ones too."""
+    found = []
+    for file in sorted(PACKAGE.rglob("*.py")):
+        relative = file.relative_to(PACKAGE)
+        part = relative.parts[0] if len(relative.parts) > 1 else relative.stem
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{relative}: relative import"
+                modules = [node.module or ""]
+                if node.module == "munit_zoo":
+                    modules = [f"munit_zoo.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            else:
+                continue
+            found += [(str(relative), part, module) for module in modules]
+    return found
+
+
+def test_a_file_imports_only_from_lower_layers_or_its_own_package():
+    wrong = []
+    for file, part, module in imports():
+        names = module.split(".")
+        if names[0] != "munit_zoo" or len(names) == 1:
+            continue
+        target = names[1]
+        if target == part or target == "__version__":
+            continue
+        if LAYERS[target] >= LAYERS[part]:
+            wrong.append(f"{file} imports {module}")
+    assert not wrong
+
+
+def test_components_know_no_config():
+    for file, part, module in imports():
+        if LAYERS[part] == 3:
+            assert not module.startswith("munit_zoo.config"), file
+
+
+def test_lower_layers_import_no_torch():
+    for file, part, module in imports():
+        if part in NO_TORCH:
+            assert module.split(".")[0] not in ("torch", "torchvision", "timm"), file
+
+
+def test_timm_is_imported_by_its_adapters_alone():
+    users = {file for file, _, module in imports() if module.split(".")[0] == "timm"}
+    assert users <= {"blocks/timm_encoders.py"}
+
+
+def loaded_after(code: str) -> set[str]:
+    listing = f"{code}\nimport sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", listing], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import munit_zoo",
+        "import munit_zoo; munit_zoo.list_components('norm'); munit_zoo.list_configs()",
+        "from munit_zoo.cli import main; main(['list', 'norm'])",
+    ],
+)
+def test_looking_around_loads_no_torch(code: str):
+    modules = loaded_after(code)
+    assert "munit_zoo" in modules
+    assert modules.isdisjoint({"torch", "torchvision", "timm", "lightning_fabric", "numpy"})
+
+
+def test_import_loads_nothing_of_the_package_beyond_its_front():
+    assert {m for m in loaded_after("import munit_zoo") if m.startswith("munit_zoo.")} == {
+        "munit_zoo._version"
+    }
+
+
+def test_public_names_exist():
+    for name in munit_zoo.__all__:
+        assert getattr(munit_zoo, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'creat_model'"):
+        _ = munit_zoo.creat_model
+
+
+def test_every_module_says_what_it_is_for():
+    for file in PACKAGE.rglob("*.py"):
+        assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), file
