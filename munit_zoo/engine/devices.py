@@ -49,7 +49,7 @@ def make_fabric(device: str, precision: Precision, *, devices: int = 1) -> Fabri
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
     options: dict[str, Any] = {}
     if devices > 1:
-        from lightning_fabric.strategies import DDPStrategy
+        from lightning_fabric.strategies.ddp import DDPStrategy
 
         # buffers of discriminators change at each of a step's forwards; sending them around in
         # between would invalidate a pending backward

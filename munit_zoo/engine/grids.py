@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.utils import make_grid
@@ -64,7 +65,7 @@ def _fit(column: Tensor, height: int, width: int) -> Tensor:
 def save_grid(path: Path, grid: Tensor) -> None:
     """Write a grid (3, H, W) in [-1, 1] as PNG, whole or not at all."""
     temporary = path.with_name(f".{path.name}")
-    write_image(temporary, from_unit(grid.clamp(-1, 1), "uint8"))
+    write_image(temporary, from_unit(grid.clamp(-1, 1), np.uint8))
     temporary.replace(path)
 
 

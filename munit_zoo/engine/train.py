@@ -101,10 +101,9 @@ def train(
     config = resolved.config
     fabric = make_fabric(device, config.ENGINE.PRECISION, devices=devices)
     fabric.launch()
-    datasets = {
-        split: _datasets(config, split, required=split == "train") for split in ("train", "test")
-    }
-    sizes = {name: dataset.size for name, dataset in datasets["train"].items()}
+    training = _datasets(config, "train")
+    datasets = {"train": training, "test": _test_datasets(config)}
+    sizes = {name: dataset.size for name, dataset in training.items()}
     model, objective, rehearsal = assemble(config, sizes)
     if init_from is not None:
         _start_from(model, init_from)
@@ -139,7 +138,7 @@ def train(
     rates = [[group["lr"] for group in o.param_groups] for o in _base_rates(config, optimizers)]
 
     stream = UnpairedBatches(
-        datasets["train"],
+        training,
         seed=config.ENGINE.SEED,
         batch_size=config.ENGINE.BATCH_SIZE,
         workers=config.ENGINE.WORKERS,
@@ -181,7 +180,7 @@ def train(
             done = iteration + 1
             ending = done == total or stop.is_set()
             if done % config.ENGINE.LOG_EVERY == 0 or ending:
-                values = fabric.all_reduce(parts, reduce_op="mean")
+                values: Any = fabric.all_reduce(parts, reduce_op="mean")
                 if leader:
                     session.log(done, values, factor * rates[0][0])
             if leader:
@@ -224,7 +223,8 @@ class _Session:
             name: _shown(datasets, name, config.ENGINE.DISPLAY) for name in datasets["train"] or {}
         }
         self.board = SummaryWriter(str(run.folder / "tensorboard"))
-        self.clock, self.counted = time.perf_counter(), None
+        self.clock = time.perf_counter()
+        self.counted: int | None = None
 
     def log(self, iteration: int, parts: Mapping[str, Tensor], rate: float) -> None:
         """Write the losses; raises UsageError where one is not finite."""
@@ -295,7 +295,9 @@ class _Session:
             weights["losses"] = criteria
         training = {"optimizers": [o.state_dict() for o in self.optimizers]}
         record = self.run.record()
-        info = {key: record[key] for key in ("config_sha256", "components") if key in record}
+        info: dict[str, Any] = {
+            key: record[key] for key in ("config_sha256", "components") if key in record
+        }
         snapshot = self.run.save(iteration, weights, training, info, keep=self.config.ENGINE.KEEP)
         self.board.flush()
         write_page(
@@ -347,21 +349,24 @@ def _open(
     return run, resolved, snapshot
 
 
-def _datasets(config: Config, split: str, *, required: bool) -> dict[str, Dataset] | None:
-    """A split's datasets, prepared; None for a split that is absent and not required."""
+def _datasets(config: Config, split: str) -> dict[str, Dataset]:
+    """A split's datasets, prepared. Raises DataError where a domain has no image."""
     factory = bind("dataset", config.DATA)
     datasets: dict[str, Dataset] = {}
-    try:
-        for domain in domains_of(config):
-            datasets[domain.name] = factory(domain, split)
-            datasets[domain.name].prepare()
-            if not len(datasets[domain.name]):
-                raise DataError(f"domain {domain.name.upper()} has no {split} image")
-    except DataError:
-        if required:
-            raise
-        return None
+    for domain in domains_of(config):
+        dataset = datasets[domain.name] = factory(domain, split)
+        dataset.prepare()
+        if not len(dataset):
+            raise DataError(f"domain {domain.name.upper()} has no {split} image")
     return datasets
+
+
+def _test_datasets(config: Config) -> dict[str, Dataset] | None:
+    """The test split, or None: training goes without, and shows training images."""
+    try:
+        return _datasets(config, "test")
+    except DataError:
+        return None
 
 
 def _shown(datasets: Mapping[str, Mapping[str, Dataset] | None], name: str, count: int) -> Tensor:
@@ -458,7 +463,7 @@ def _average(model: TranslationModel) -> TranslationModel:
 @torch.no_grad()
 def _update_average(averaged: TranslationModel, model: TranslationModel, decay: float) -> None:
     """averaged = decay · averaged + (1 - decay) · weights; buffers are taken over."""
-    ours = list(averaged.generators.parameters())
+    ours: list[Tensor] = list(averaged.generators.parameters())
     torch._foreach_lerp_(ours, list(model.generators.parameters()), 1 - decay)
     for mine, theirs in zip(averaged.generators.buffers(), model.generators.buffers(), strict=True):
         mine.copy_(theirs)

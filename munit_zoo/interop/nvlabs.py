@@ -285,7 +285,7 @@ def infer_hyperparameters(gen: Weights, dis: Weights | None) -> tuple[str, dict[
         raise CheckpointError(
             f"the checkpoint is no generator of the reference: no {error}"
         ) from None
-    weights = {"gan_w": 1, "recon_x_w": 10}
+    weights: dict[str, float] = {"gan_w": 1, "recon_x_w": 10}
     weights |= {"recon_s_w": 1, "recon_c_w": 1} if kind == "munit" else {}
     weights |= (
         {} if kind == "munit" else {"recon_x_cyc_w": 10, "recon_kl_w": 0.01, "recon_kl_cyc_w": 0.01}
@@ -331,7 +331,7 @@ def reference_name(
     for pattern, replacement in _RULES:
         match = re.match(pattern, name)
         if match:
-            place = replacement(match, downsamples, style_downsamples)
+            place: str = replacement(match, downsamples, style_downsamples)
             return place + _leaf(name[match.end() :])
     raise CheckpointError(f"the reference has no counterpart of {name}")
 

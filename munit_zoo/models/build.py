@@ -85,6 +85,7 @@ def rehearse(config: Config, sizes: Sizes) -> Rehearsal:
     with torch.device("meta"):
         shadow = create_model(config)
     graph = shadow.graph()
+    failure: Exception | None = None
     try:
         env = _env(shadow, sizes, [*graph.inputs])
         everything = graph.plan(graph.nodes)
@@ -93,8 +94,6 @@ def rehearse(config: Config, sizes: Sizes) -> Rehearsal:
     except Exception as error:
         # A name that no term reads may well be impossible (a cycle where sizes differ)
         shapes, failure = {}, error
-    else:
-        failure = None
     try:
         terms = create_terms(config, shapes)
     except MunitZooError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -39,6 +40,9 @@ class Munit(TranslationModel):
     (section 5.1; decoded with the style of the original) and `perceptual` (the translation against
     its input); adversarial terms (eq. 4) act on every critic.
     """
+
+    a: Any  # the networks of a domain, as tensor methods see them
+    b: Any
 
     inputs = ("x_a", "x_b", "z_a", "z_b")
     redrawn = ("z_a", "z_b")

@@ -134,7 +134,7 @@ class CriticStep(nn.Module):
                 total.add(term.weight, part)
                 parts[f"{term.name}/{domain}"] = part.detach()
         for term in self._named:
-            part = _named(term, values, self.discriminators)
+            part = _named(term, values, dict(self.discriminators.items()))
             total.add(term.weight, part)
             parts[term.name] = part.detach()
         return total.value(), parts

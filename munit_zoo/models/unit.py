@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -34,6 +35,9 @@ class Unit(TranslationModel):
     Terms: `image_recon`, `cycle_recon`, `kl` and `cycle_kl` (one tensor each: the means h_i of the
     images and of their translations) and `perceptual`; adversarial terms act on every critic.
     """
+
+    a: Any  # the networks of a domain, as tensor methods see them
+    b: Any
 
     inputs = ("x_a", "x_b", "n_a", "n_b", "n_ab", "n_ba")
     redrawn = ("n_a", "n_b")
