@@ -12,11 +12,11 @@ from munit_zoo.errors import ContractError, WeightsError, suggest
 
 __all__ = ["TimmContentEncoder", "TimmStyleEncoder"]
 
-# What makes an architecture take images of any size, where it needs to be told (ViT; Swin)
+# What makes an architecture take images of any size, where it needs to be told: Swin, then ViT.
+# In this order, for Swin swallows ViT's option without a word, and ViT refuses Swin's.
 _ANY_SIZE: tuple[dict[str, bool], ...] = (
-    {"dynamic_img_size": True},
     {"strict_img_size": False},
-    {},
+    {"dynamic_img_size": True},
 )
 
 
@@ -43,8 +43,7 @@ class _Backbone(nn.Module):
             hint = suggest(model, timm.list_models()) or "timm.list_models() lists them."
             raise ContractError(f"timm has no MODEL {model!r}. {hint}")
         options: dict[str, Any] = {"features_only": True, "in_chans": in_channels}
-        with torch.device("meta"):  # costs nothing: no memory, no arithmetic
-            probe: Any = _create_any_size(model, options)
+        probe: Any = _probe_any_size(model, options)
         info = probe.feature_info
         channels, strides = info.channels(), info.reduction()
         if not -len(channels) <= out_index < len(channels):
@@ -56,10 +55,11 @@ class _Backbone(nn.Module):
         self.out_channels = int(channels[out_index])
         self.stride = int(strides[out_index])
         options["out_indices"] = (tuple(info.out_indices)[out_index],)
-        with torch.device("meta"):
-            probe = _create(model, options)
-            self.channels_last = self._is_channels_last(probe, model, in_channels)
-        self.network = _create(model, options, pretrained=pretrained)
+        probe = _probe(model, options)
+        self.channels_last = self._is_channels_last(probe, model, in_channels)
+        # on `meta` there is nothing to load weights into
+        on_meta = torch.empty(0).is_meta
+        self.network = probe if on_meta else _create(model, options, pretrained=pretrained)
         self.normalise = normalise
         if normalise:
             config = getattr(probe, "pretrained_cfg", None) or {}
@@ -74,11 +74,13 @@ class _Backbone(nn.Module):
         """Whether the network returns (N, H, W, C). Raises ContractError for any other shape."""
         side = 4 * math.lcm(32, self.stride)
         try:
-            (features,) = probe.eval()(torch.empty(1, in_channels, side, side))
+            with torch.device("meta"):
+                (features,) = probe.eval()(torch.empty(1, in_channels, side, side))
         except Exception as error:
             raise ContractError(
                 f"timm's {model} does not take images of {side}×{side}: {error}"
             ) from error
+        probe.train()
         size = (side // self.stride,) * 2
         if features.shape == (1, self.out_channels, *size):
             return False
@@ -96,11 +98,11 @@ class _Backbone(nn.Module):
         return features.permute(0, 3, 1, 2) if self.channels_last else features
 
 
-def _create_any_size(model: str, options: dict[str, Any]) -> nn.Module:
-    """The network; `options` gains what makes it take images of any size."""
-    for extra in _ANY_SIZE[:-1]:
+def _probe_any_size(model: str, options: dict[str, Any]) -> nn.Module:
+    """The network as `_probe` makes it; `options` gains what makes it take images of any size."""
+    for extra in _ANY_SIZE:
         try:
-            network = _create(model, {**options, **extra})
+            network = _probe(model, {**options, **extra})
         except TypeError as error:
             # an architecture that does not know the option; any other TypeError is real
             if next(iter(extra)) not in str(error):
@@ -108,18 +110,30 @@ def _create_any_size(model: str, options: dict[str, Any]) -> nn.Module:
         else:
             options.update(extra)
             return network
-    return _create(model, options)
+    return _probe(model, options)
+
+
+def _probe(model: str, options: dict[str, Any]) -> nn.Module:
+    """The network on the `meta` device, where it takes no memory and computes nothing."""
+    import timm
+
+    try:
+        with torch.device("meta"):
+            network: nn.Module = timm.create_model(model, **options)
+    except RuntimeError:
+        # older versions of timm compute while they build some networks
+        with torch.device("cpu"):
+            network = _create(model, options).to("meta")
+    return network
 
 
 def _create(model: str, options: dict[str, Any], *, pretrained: bool = False) -> nn.Module:
     import timm
 
-    # on `meta` there is nothing to load weights into
-    wanted = pretrained and torch.empty(0).device.type != "meta"
     try:
-        network: nn.Module = timm.create_model(model, pretrained=wanted, **options)
+        network: nn.Module = timm.create_model(model, pretrained=pretrained, **options)
     except (OSError, RuntimeError, ValueError) as error:
-        if wanted:
+        if pretrained:
             raise WeightsError(
                 f"the pretrained weights of timm's {model} cannot be had: {error}. Put them "
                 "into the Hugging Face cache, or set PRETRAINED: false."
