@@ -28,11 +28,11 @@ __all__ = [
 
 def suggest(word: str, known: Iterable[str], *, limit: int = 3) -> str:
     """The sentence "Did you mean 'x'?" for the nearest of `known`, or "" when nothing is near."""
-    by_fold: dict[str, str] = {}
-    for candidate in known:
+    by_fold = {candidate.casefold(): candidate for candidate in known}
+    for candidate in list(by_fold.values()):
         # a part is enough: 'adian' is near 'adain_resnet'
-        for spelling in (candidate, *re.split(r"[_/:.]", candidate)):
-            by_fold.setdefault(spelling.casefold(), candidate)
+        for part in re.split(r"[_/:.]", candidate):
+            by_fold.setdefault(part.casefold(), candidate)
     near = difflib.get_close_matches(word.casefold(), by_fold, n=limit, cutoff=0.6)
     if not near:
         return ""

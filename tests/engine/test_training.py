@@ -1,0 +1,309 @@
+"""Training: resuming bit for bit, what a run holds, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import munit_zoo as mz
+from munit_zoo.config import load_config, resolve
+from munit_zoo.engine.runs import Run, load_weights
+from munit_zoo.engine.train import Silent, train
+from munit_zoo.errors import CheckpointError, ConfigError, DataError, UsageError
+
+
+def weights_of(run: Path, iteration: int) -> dict[str, torch.Tensor]:
+    snapshot = next(s for s in Run.open(run).snapshots() if s.iteration == iteration)
+    found = {}
+    for part in ("generators", "discriminators", "ema"):
+        found |= {f"{part}.{k}": v for k, v in snapshot.weights(part).items()}
+    state = snapshot.training_state()["optimizers"]
+    for side, optimizer in enumerate(state):
+        for index, moments in optimizer["state"].items():
+            found |= {f"optim.{side}.{index}.{k}": v for k, v in moments.items()}
+    return found
+
+
+def logged(run: Path) -> list[dict[str, float]]:
+    lines = (run / "log.jsonl").read_text().splitlines()
+    drop = ("images_per_second",)
+    return [{k: v for k, v in json.loads(line).items() if k not in drop} for line in lines]
+
+
+@pytest.fixture
+def overrides(tiny) -> tuple[str, ...]:
+    return (*tiny, "ENGINE.EMA=0.9", "ENGINE.ITERATIONS=5", "ENGINE.SNAPSHOT_EVERY=1")
+
+
+@pytest.mark.parametrize("recipe", ["munit", "unit"])
+def test_resuming_from_any_snapshot_is_bit_exact(tmp_path, overrides, tiny_unit, recipe):
+    if recipe == "unit":
+        overrides = (*tiny_unit, "ENGINE.EMA=0.9", "ENGINE.ITERATIONS=5", "ENGINE.SNAPSHOT_EVERY=1")
+    resolved = resolve(f"{recipe}/shapes", overrides)
+    whole = tmp_path / "whole"
+    train(resolved, whole, device="cpu")
+    expected = weights_of(whole, 5)
+    for kept in (1, 4):
+        part = tmp_path / f"part{kept}"
+        train(
+            resolve(f"{recipe}/shapes", [*overrides, f"ENGINE.ITERATIONS={kept}"]),
+            part,
+            device="cpu",
+        )
+        torch.randn(7)  # whatever else draws in between
+        end = train(resolved, part, resume=True, device="cpu")
+        assert end.iteration == 5
+        ours = weights_of(part, 5)
+        assert ours.keys() == expected.keys()
+        different = [name for name in ours if not torch.equal(ours[name], expected[name])]
+        assert not different
+        assert logged(part) == logged(whole)
+
+
+class Dropping(torch.nn.Dropout):
+    """Dropout, under a norm's contract."""
+
+    num_parameters = 0
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__(0.5)
+
+
+def test_components_that_draw_resume_exactly_too(tmp_path, overrides):
+    from munit_zoo.registry import NORMS
+
+    NORMS.register("test_dropout")(Dropping)
+    try:
+        more = [*overrides, "MODEL.DISCRIMINATOR.NORM.NAME=test_dropout", "ENGINE.ITERATIONS=4"]
+        train(resolve("munit/shapes", more), tmp_path / "whole", device="cpu")
+        train(resolve("munit/shapes", [*more, "ENGINE.ITERATIONS=2"]), tmp_path / "p", device="cpu")
+        train(resolve("munit/shapes", more), tmp_path / "p", resume=True, device="cpu")
+        expected, ours = (weights_of(tmp_path / name, 4) for name in ("whole", "p"))
+        assert all(torch.equal(ours[name], expected[name]) for name in expected)
+    finally:
+        del NORMS._local["test_dropout"]
+
+
+def test_the_number_of_workers_changes_nothing(tmp_path, overrides):
+    for workers in (0, 2):
+        train(
+            resolve("munit/shapes", [*overrides, f"ENGINE.WORKERS={workers}"]),
+            tmp_path / str(workers),
+            device="cpu",
+        )
+    first, second = (weights_of(tmp_path / name, 5) for name in ("0", "2"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_what_a_run_holds(tmp_path, overrides):
+    more = [*overrides, "ENGINE.GRID_EVERY=5", "ENGINE.KEEP=2"]
+    run = tmp_path / "run"
+    train(resolve("munit/shapes", more), run, device="cpu")
+    assert load_config(str(run / "config.yaml")) == load_config("munit/shapes", *more)
+    assert [s.iteration for s in Run.open(run).snapshots()] == [4, 5]
+    record = json.loads((run / "run.json").read_text())
+    assert record["components"]["MODEL.DECODER"]["distribution"] == "munit-zoo"
+    assert record["data"]["train"]["a"]["mapping"]
+    assert record["config_sha256"] == load_config("munit/shapes", *more).digest()
+    assert {p.name for p in (run / "images").glob("*.png")} == {
+        f"{way}_{i:08d}.png" for way in ("a2b", "b2a") for i in (0, 5)
+    }
+    page = (run / "index.html").read_text()
+    for source in re.findall(r"src='([^']+)'", page):
+        assert (run / source).is_file()
+    assert "image_recon/x_aa" in page
+    assert "http" not in page.replace("http-equiv", "")  # readable without a network
+    assert any((run / "tensorboard").iterdir())
+    assert not list(run.rglob(".writing*"))
+
+
+def test_display_of_fewer_images_than_asked_for(tmp_path, overrides):
+    more = [*overrides, "ENGINE.GRID_EVERY=1", "DATA.TEST_COUNT=1", "ENGINE.DISPLAY=50"]
+    train(resolve("munit/shapes", [*more, "ENGINE.ITERATIONS=1"]), tmp_path / "r", device="cpu")
+    assert (tmp_path / "r/images/a2b_00000001.png").is_file()
+
+
+def test_an_existing_run_is_not_overwritten(tmp_path, overrides):
+    run = tmp_path / "run"
+    train(resolve("munit/shapes", [*overrides, "ENGINE.ITERATIONS=1"]), run, device="cpu")
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    with pytest.raises(UsageError, match="holds a run already; continue it with --resume"):
+        train(resolve("munit/shapes", overrides), run, device="cpu")
+    assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty"):
+        train(resolve("munit/shapes", overrides), tmp_path / "other", device="cpu")
+
+
+def test_resuming_with_another_config_is_refused(tmp_path, overrides):
+    run = tmp_path / "run"
+    train(resolve("munit/shapes", [*overrides, "ENGINE.ITERATIONS=1"]), run, device="cpu")
+    with pytest.raises(UsageError, match=r"MODEL\.STYLE_DIM: 4 -> 5"):
+        train(resolve("munit/shapes", [*overrides, "MODEL.STYLE_DIM=5"]), run, resume=True)
+    with pytest.raises(CheckpointError, match="is not a run: there is no such folder"):
+        train(None, tmp_path / "nowhere", resume=True)
+    with pytest.raises(UsageError, match="leave --init-from out"):
+        train(None, run, resume=True, init_from=run)
+
+
+def test_start_from_another_runs_weights(tmp_path, overrides):
+    first = tmp_path / "first"
+    train(resolve("munit/shapes", [*overrides, "ENGINE.ITERATIONS=2"]), first, device="cpu")
+    second = tmp_path / "second"
+    frozen = [*overrides, "ENGINE.ITERATIONS=1", "OPTIM.GENERATOR.LR=0", "OPTIM.DISCRIMINATOR.LR=0"]
+    train(resolve("munit/shapes", frozen), second, init_from=first, device="cpu")
+    old, new = weights_of(first, 2), weights_of(second, 1)
+    for name in (n for n in new if n.startswith("generators.")):
+        assert torch.equal(new[name], old[name.replace("generators.", "ema.")])  # EMA where kept
+    with pytest.raises(CheckpointError, match="do not fit"):
+        train(
+            resolve("munit/shapes", [*overrides, "MODEL.STYLE_DIM=5"]),
+            tmp_path / "third",
+            init_from=first,
+            device="cpu",
+        )
+    assert not (tmp_path / "third").exists()
+
+
+class Interrupting(Silent):
+    """Sends the signal once an iteration is done."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def advanced(self, iteration: int) -> None:
+        if iteration == self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_saves_and_resuming_goes_on_exactly(tmp_path, overrides):
+    rare = [*overrides, "ENGINE.SNAPSHOT_EVERY=0"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(resolve("munit/shapes", rare), whole, device="cpu")
+    end = train(resolve("munit/shapes", rare), cut, device="cpu", progress=Interrupting(2))
+    assert end.interrupted
+    assert [s.iteration for s in Run.open(cut).snapshots()] == [end.iteration]
+    assert end.iteration < 5
+    train(None, cut, resume=True, device="cpu")
+    expected, ours = weights_of(whole, 5), weights_of(cut, 5)
+    assert all(torch.equal(ours[name], expected[name]) for name in expected)
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_so(tmp_path, overrides):
+    wild = [*overrides, "OPTIM.GENERATOR.LR=1e30", "ENGINE.ITERATIONS=20"]
+    with pytest.raises(UsageError, match=r"loss is not finite: .*The last snapshot is"):
+        train(resolve("munit/shapes", wild), tmp_path / "run", device="cpu")
+    assert Run.open(tmp_path / "run").snapshots()
+
+
+def test_a_failed_snapshot_leaves_nothing_half_written(tmp_path, monkeypatch):
+    run = Run(tmp_path)
+    (tmp_path / "config.yaml").write_text("")
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        run.save(1, {"generators": {"w": torch.ones(1)}}, {"x": 1}, {})
+    assert run.snapshots() == []
+    assert list((tmp_path / "snapshots").iterdir()) == []
+
+
+def test_a_damaged_snapshot_is_named(tmp_path, overrides):
+    run = tmp_path / "run"
+    train(resolve("munit/shapes", [*overrides, "ENGINE.ITERATIONS=1"]), run, device="cpu")
+    file = Run.open(run).newest().folder / "ema.safetensors"
+    file.write_bytes(b"not tensors")
+    with pytest.raises(CheckpointError, match=r"ema\.safetensors cannot be read"):
+        mz.load_model(run)
+
+
+def test_load_model_takes_runs_and_snapshots(tmp_path, overrides):
+    run = tmp_path / "run"
+    train(resolve("munit/shapes", overrides), run, device="cpu")
+    newest, averaged = mz.load_model(run, ema=False), mz.load_model(run)
+    assert not newest.training
+    expected = weights_of(run, 5)
+    for model, part in ((newest, "generators"), (averaged, "ema")):
+        for name, value in model.generators.state_dict().items():
+            assert torch.equal(value, expected[f"{part}.{name}"])
+    older = mz.load_model(run / "snapshots" / "00000002", ema=False)
+    assert not torch.equal(
+        older.generators.state_dict()["a.content_encoder.stem.conv.weight"],
+        newest.generators.state_dict()["a.content_encoder.stem.conv.weight"],
+    )
+    with pytest.raises(CheckpointError, match="no config"):
+        mz.load_model(tmp_path)
+
+
+def test_weights_that_do_not_fit_are_listed():
+    module = torch.nn.Linear(2, 3)
+    with pytest.raises(CheckpointError) as caught:
+        load_weights(module, {"weight": torch.ones(3, 4), "extra": torch.ones(1)}, "here")
+    text = str(caught.value)
+    assert "missing: bias" in text
+    assert "left over: extra" in text
+    assert "weight is (3, 4), the model has (3, 2)" in text
+
+
+def test_an_uninstalled_plugin_is_named_with_its_version(tmp_path, overrides):
+    run = tmp_path / "run"
+    train(resolve("munit/shapes", [*overrides, "ENGINE.ITERATIONS=1"]), run, device="cpu")
+    text = (run / "config.yaml").read_text().replace("NAME: layer", "NAME: gone", 1)
+    (run / "config.yaml").write_text(text)
+    record = json.loads((run / "run.json").read_text())
+    for component in record["components"].values():
+        component |= {"distribution": "zoo-gone", "version": "3.1"}
+    (run / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match=r"zoo-gone 3\.1; install that again"):
+        mz.load_model(run)
+
+
+def test_training_in_a_thread_leaves_signals_alone(tmp_path, overrides):
+    before = signal.getsignal(signal.SIGINT)
+    ends = []
+    few = resolve("munit/shapes", [*overrides, "ENGINE.ITERATIONS=1"])
+    worker = threading.Thread(
+        target=lambda: ends.append(train(few, tmp_path / "run", device="cpu"))
+    )
+    worker.start()
+    worker.join()
+    assert ends[0].iteration == 1
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_missing_data_is_reported_before_anything_is_written(tmp_path, overrides):
+    data = [f"DATA={{NAME: image_folder, ROOT: {tmp_path / 'nowhere'}, SIZE: 16}}"]
+    plain = [o for o in overrides if not o.startswith("DATA.")]
+    with pytest.raises(DataError, match="there is no folder"):
+        train(resolve("munit/shapes", [*plain, *data]), tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_bf16_trains(tmp_path, overrides):
+    more = [*overrides, "ENGINE.PRECISION=bf16", "ENGINE.ITERATIONS=2", "ENGINE.CHANNELS_LAST=true"]
+    train(resolve("munit/shapes", more), tmp_path / "run", device="cpu")
+    for value in weights_of(tmp_path / "run", 2).values():
+        assert value.dtype == torch.float32
+        assert np.isfinite(value.numpy()).all()
+
+
+def test_global_randomness_is_not_what_training_draws_from(tmp_path, overrides):
+    few = resolve("munit/shapes", [*overrides, "ENGINE.ITERATIONS=2"])
+    torch.manual_seed(1)
+    train(few, tmp_path / "one", device="cpu")
+    torch.manual_seed(int(time.time()))
+    train(few, tmp_path / "two", device="cpu")
+    one, two = (weights_of(tmp_path / name, 2) for name in ("one", "two"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
