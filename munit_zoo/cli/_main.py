@@ -80,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     command.add_argument("--run", dest="folder", type=Path, required=True, help="the run's folder")
     command.add_argument("--resume", action="store_true", help="go on from the newest snapshot")
+    command.add_argument(
+        "--resume-from", type=Path, metavar="SNAPSHOT", help="go on from any snapshot, in a new run"
+    )
     command.add_argument("--init-from", type=Path, help="run or snapshot to take weights from")
     command.add_argument("--devices", type=int, default=1, help="processes, one device each")
     _device(command)

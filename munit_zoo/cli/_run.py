@@ -68,11 +68,11 @@ def train(chosen: argparse.Namespace) -> int:
     from munit_zoo.config import resolve
 
     name, overrides = chosen.config, list(chosen.overrides)
-    if name is not None and "=" in name and chosen.resume:
+    if name is not None and "=" in name and not name.endswith((".yaml", ".yml")):
         overrides.insert(0, name)
         name = None
-    if name is None and overrides:
-        name = str(chosen.folder / "config.yaml")  # the run's own config, varied
+    if name is None and overrides and (chosen.resume or chosen.resume_from):
+        name = _own_config(chosen.resume_from or chosen.folder)  # the run's own, varied
     resolved = None if name is None else resolve(name, overrides)
     from munit_zoo.engine.train import train as run_training
 
@@ -82,6 +82,7 @@ def train(chosen: argparse.Namespace) -> int:
             resolved,
             chosen.folder,
             resume=chosen.resume,
+            resume_from=chosen.resume_from,
             init_from=chosen.init_from,
             device=chosen.device,
             devices=chosen.devices,
@@ -97,6 +98,12 @@ def train(chosen: argparse.Namespace) -> int:
         print(f"go on with: munit-zoo train --run {chosen.folder} --resume")
     print(f"page: {end.run.folder / 'index.html'}")
     return 130 if end.interrupted else 0
+
+
+def _own_config(path: Path) -> str:
+    from munit_zoo.engine.runs import find_snapshot
+
+    return str(find_snapshot(path)[0].folder / "config.yaml")
 
 
 def translate(chosen: argparse.Namespace) -> None:

@@ -91,16 +91,21 @@ class Run:
         record: what `run.json` is to say beside versions and components.
         Raises UsageError where the folder holds anything: nothing is overwritten.
         """
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            is_run = (folder / "config.yaml").is_file()
-            what = "holds a run already" if is_run else "is not empty"
-            way = "continue it with --resume, or " if is_run else ""
-            raise UsageError(f"{folder} {what}; {way}choose another folder with --run")
+        cls.refuse_used(folder)
         folder.mkdir(parents=True, exist_ok=True)
         run = cls(folder)
         write_text(folder / "config.yaml", resolved.config.dump())
         run.write_record({**provenance(resolved), **record})
         return run
+
+    @staticmethod
+    def refuse_used(folder: Path) -> None:
+        """Raises UsageError where a folder for a new run holds anything."""
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            is_run = (folder / "config.yaml").is_file()
+            what = "holds a run already" if is_run else "is not empty"
+            way = "continue it with --resume, or " if is_run else ""
+            raise UsageError(f"{folder} {what}; {way}choose another folder")
 
     @classmethod
     def open(cls, folder: Path) -> Run:

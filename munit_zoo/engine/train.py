@@ -78,6 +78,7 @@ def train(
     folder: Path,
     *,
     resume: bool = False,
+    resume_from: Path | None = None,
     init_from: Path | None = None,
     device: str = "auto",
     devices: int = 1,
@@ -86,9 +87,10 @@ def train(
 ) -> TrainingEnd:
     """Train the model of a config in a run's folder.
 
-    resolved: the config; None, with `resume`, for the run's own.
+    resolved: the config; None, with `resume` or `resume_from`, for that run's own.
     resume: go on from the newest snapshot; everything is as if training had never stopped.
-    init_from: a run or snapshot whose weights to start from.
+    resume_from: the same from any snapshot, of any run, in a new run's folder.
+    init_from: a run or snapshot whose weights to start from, and nothing else.
     device: `auto`, `cpu`, `cuda` or `mps`. devices: number of processes, one device each.
     plugins: local files whose components are in use, for the run's record.
 
@@ -97,7 +99,7 @@ def train(
     and DataError or UsageError during training (an unreadable image, a loss that is not finite).
     """
     progress = progress or Silent()
-    run, resolved, snapshot = _open(folder, resolved, resume, init_from)
+    run, resolved, snapshot = _open(folder, resolved, resume, resume_from, init_from)
     config = resolved.config
     fabric = make_fabric(device, config.ENGINE.PRECISION, devices=devices)
     fabric.launch()
@@ -108,7 +110,7 @@ def train(
     if init_from is not None:
         _start_from(model, init_from)
     if run is None:
-        record = _record(datasets, init_from, plugins)
+        record = _record(datasets, resume_from or init_from, plugins)
         if fabric.is_global_zero:
             run = Run.create(folder, resolved, record)
         fabric.barrier()
@@ -323,28 +325,32 @@ def by_term(parts: Mapping[str, float]) -> dict[str, float]:
 
 
 def _open(
-    folder: Path, resolved: Resolved | None, resume: bool, init_from: Path | None
+    folder: Path,
+    resolved: Resolved | None,
+    resume: bool,
+    resume_from: Path | None,
+    init_from: Path | None,
 ) -> tuple[Run | None, Resolved, Snapshot | None]:
-    """The run to go on with and its snapshot, or None for a new one."""
+    """The run to write to, or None for a new one; its config; the snapshot to go on from."""
+    if (resume or resume_from) and init_from is not None:
+        raise UsageError("resuming goes on with a run's own weights: leave --init-from out")
     if not resume:
+        Run.refuse_used(folder)
+    if not resume and resume_from is None:
         if resolved is None:
             raise UsageError("name a config to train, or give --resume to go on with a run")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            Run.create(folder, resolved, {})  # raises: it holds something
         return None, resolved, None
-    if init_from is not None:
-        raise UsageError("--resume goes on with a run's own weights: leave --init-from out")
-    run = Run.open(folder)
-    own = run.resolved()
-    snapshot = run.newest()
+    source, snapshot = find_snapshot(resume_from or folder)
+    own = source.resolved()
+    run = source if resume else None
     if resolved is None:
         return run, own, snapshot
     changed = same_training(own.config, resolved.config)
     if changed:
         raise UsageError(
-            f"{folder} was trained with another config and cannot resume with this one: "
+            f"{source.folder} was trained with another config and cannot resume with this one: "
             f"{'; '.join(changed)}. Leave the config out to go on as before, or start a new run "
-            f"from its weights with --init-from {folder}"
+            f"from its weights with --init-from {source.folder}"
         )
     return run, resolved, snapshot
 

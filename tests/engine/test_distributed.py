@@ -50,7 +50,7 @@ def test_two_processes_equal_one(tmp_path: Path, tiny, case: str):
         # rounding noise in its place.
         idle = name.endswith("conv.bias") and name.startswith("generators.")
         torch.testing.assert_close(
-            two["weights"][name], value, rtol=0, atol=1e-8 if idle else 1e-13, msg=name
+            two["weights"][name], value, rtol=0, atol=1e-8 if idle else 1e-11, msg=name
         )
     moved = sum(not torch.equal(one["first"][n], one["weights"][n]) for n in one["first"])
     assert moved > 10
