@@ -35,13 +35,13 @@ TINY_STYLE = (
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> tuple[str, ...]:
     """Overrides for a small and quick munit/shapes."""
     return (*TINY, *TINY_STYLE)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_unit() -> tuple[str, ...]:
     """Overrides for a small and quick unit/shapes."""
     return TINY

@@ -115,6 +115,13 @@ def _parser() -> argparse.ArgumentParser:
     _device(command)
     _plugin(command)
 
+    command = _add(commands, "samples", "_run:samples", "write images of a config's dataset")
+    _config(command)
+    command.add_argument("--domain", required=True, help="as a")
+    command.add_argument("--split", choices=["train", "test"], default="test")
+    command.add_argument("--count", type=int, default=8)
+    command.add_argument("--out", type=Path, required=True, help="folder")
+
     importer = commands.add_parser("import", help="take over another project's checkpoint")
     importer.set_defaults(run="_show:config_help", parser=importer)
     projects = importer.add_subparsers(title="projects", metavar="PROJECT")

@@ -173,6 +173,18 @@ def evaluate(chosen: argparse.Namespace) -> None:
     print(f"page: {find_snapshot(chosen.path)[0].folder / 'index.html'}")
 
 
+def samples(chosen: argparse.Namespace) -> None:
+    """`munit-zoo samples`."""
+    from munit_zoo.config import load_config
+    from munit_zoo.engine.samples import write_samples
+
+    config = load_config(chosen.config, *chosen.overrides)
+    files = write_samples(
+        config, chosen.domain.lower(), chosen.out, split=chosen.split, count=chosen.count
+    )
+    print(f"{len(files)} images in {chosen.out}")
+
+
 def import_nvlabs(chosen: argparse.Namespace) -> None:
     """`munit-zoo import nvlabs`."""
     from munit_zoo.engine.importing import import_nvlabs as run_import
