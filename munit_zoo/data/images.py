@@ -8,6 +8,7 @@ readers here.)
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -80,25 +81,31 @@ def read_image(path: Path) -> Pixels:
 
 
 def _read_common(path: Path) -> Pixels:
-    head = path.read_bytes()
-    png = head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) > 26
-    depth, colour = (head[24], head[25]) if png else (8, 2)
-    if head[:2] == b"\xff\xd8" or (png and depth >= 8 and colour != 3):
-        from torchvision.io import ImageReadMode, decode_image
-
-        data = torch.frombuffer(bytearray(head), dtype=torch.uint8)
-        decoded = decode_image(data, ImageReadMode.UNCHANGED, apply_exif_orientation=True)
-        return decoded.numpy()
+    with path.open("rb") as file:
+        head = file.read(26)
+    if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 26 and head[24] == 16:
+        return _read_png_16(path)
     from PIL import Image, ImageOps
 
-    with Image.open(path) as file:
-        image = ImageOps.exif_transpose(file)
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened)
         if image.mode == "P":
             image = image.convert("RGBA" if "transparency" in image.info else "RGB")
         elif image.mode == "1":
             image = image.convert("L")
         pixels = np.asarray(image)
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _read_png_16(path: Path) -> Pixels:
+    """A PNG of 16 bits a channel, which Pillow would read as 8 where it has colours."""
+    from torchvision.io import ImageReadMode, decode_image
+
+    with warnings.catch_warnings():
+        # from 0.29 on torchvision points to a successor; no other library at hand reads these
+        warnings.simplefilter("ignore", DeprecationWarning)
+        data = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+        return decode_image(data, ImageReadMode.UNCHANGED).numpy()
 
 
 def _read_tiff(path: Path) -> Pixels:

@@ -30,10 +30,11 @@ LEVELS = {"shape": 5, "width": 3, "ink": 3, "hue": 8, "background": 4, "texture"
 SHAPE_NAMES = ("circle", "square", "triangle", "star", "cross")
 TEXTURE_NAMES = ("plain", "outline", "white core", "shading")
 
-_WIDTHS = np.array([0.08, 0.15, 0.24])  # in half images
+_WIDTHS = np.array([0.07, 0.13, 0.21])  # in half images
 _INKS = np.array([(0.08, 0.08, 0.10), (0.84, 0.12, 0.14), (0.10, 0.28, 0.86)])
+# light enough for the dark outline to be seen on each
 _BACKGROUNDS = np.array(
-    [(0.97, 0.97, 0.97), (0.60, 0.62, 0.64), (0.15, 0.16, 0.27), (0.94, 0.86, 0.58)]
+    [(0.97, 0.97, 0.97), (0.56, 0.57, 0.60), (0.55, 0.75, 0.95), (0.95, 0.85, 0.55)]
 )
 _HUES = np.array([colorsys.hsv_to_rgb(k / 8, 0.85, 0.92) for k in range(8)])
 _OUTLINE, _OUTLINE_WIDTH = np.array((0.05, 0.05, 0.07)), 0.10
@@ -221,10 +222,11 @@ def _textured(
     side: int,
 ) -> NDArray[np.float64]:
     inner = distance + _OUTLINE_WIDTH
+    depth = -inner.min(axis=(1, 2), keepdims=True)  # so that thin shapes have room for it, too
     white = np.ones((len(factors), 3))
-    ring = np.maximum(inner + 0.08, -(inner + 0.18))
+    ring = np.maximum(inner + 0.25 * depth, -(inner + 0.65 * depth))
     painted = _paint(image, ring, white, side)
-    core = _paint(image, inner + 0.16, white, side)
+    core = _paint(image, inner + 0.45 * depth, white, side)
     rows = np.linspace(0, 1, side)[None, :, None]
     shade = np.clip(0.5 - inner * side / 2, 0, 1)[..., None] * (0.65 * rows)[..., None]
     shaded = image * (1 - shade)
