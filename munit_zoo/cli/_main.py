@@ -20,7 +20,11 @@ USAGE_ERROR = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status: 0 done, 2 for anything the user can mend, 130 interrupted."""
     parser = _parser()
-    chosen = parser.parse_args(arguments)
+    chosen, rest = parser.parse_known_args(arguments)
+    if rest:  # argparse leaves KEY=VALUE behind options over
+        if not hasattr(chosen, "overrides") or any(word.startswith("-") for word in rest):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        chosen.overrides += rest
     if not hasattr(chosen, "run"):
         parser.print_help()
         return 0

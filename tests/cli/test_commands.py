@@ -55,6 +55,16 @@ def test_errors_are_text_and_status_2(capsys):
     assert main(["config"]) == 2
 
 
+def test_overrides_may_stand_anywhere(capsys):
+    assert main(["config", "check", "--data", "munit/shapes", "MODEL.X=1"]) == 2
+    assert main(["config", "show", "munit/shapes", "--plain", "MODEL.STYLE_DIM=7"]) == 0
+    assert "STYLE_DIM: 7" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["list", "norm", "--nope"])
+    with pytest.raises(SystemExit):
+        main(["config", "show", "munit/shapes", "--nope", "MODEL.STYLE_DIM=7"])
+
+
 def test_config_show_check_diff(capsys):
     assert main(["config", "show", "munit/shapes", "MODEL.STYLE_DIM=16"]) == 0
     out = capsys.readouterr().out
