@@ -91,6 +91,8 @@ def train(chosen: argparse.Namespace) -> int:
         )
     finally:
         bar.stop()
+    if not end.leader:
+        return 0
     minutes, seconds = divmod(round(end.seconds), 60)
     state = "stopped and saved at" if end.interrupted else "done:"
     print(f"{state} iteration {end.iteration}, {minutes} min {seconds} s")

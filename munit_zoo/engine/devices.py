@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
 
 from munit_zoo.errors import UsageError
 
-__all__ = ["Device", "Precision", "choose_device", "make_fabric"]
+__all__ = ["Device", "Precision", "choose_device", "ddp_strategy", "make_fabric"]
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["fp32", "tf32", "bf16"]
@@ -49,14 +52,22 @@ def make_fabric(device: str, precision: Precision, *, devices: int = 1) -> Fabri
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
     options: dict[str, Any] = {}
     if devices > 1:
-        from lightning_fabric.strategies.ddp import DDPStrategy
-
-        # buffers of discriminators change at each of a step's forwards; sending them around in
-        # between would invalidate a pending backward
-        options["strategy"] = DDPStrategy(broadcast_buffers=False)
+        options["strategy"] = ddp_strategy()
     return Fabric(
         accelerator=accelerator,
         devices=devices,
         precision="bf16-mixed" if precision == "bf16" else "32-true",
         **options,
     )
+
+
+def ddp_strategy(**options: Any) -> DDPStrategy:
+    """Data parallelism for training: gradients are averaged, buffers left to each process.
+
+    Discriminators' buffers change at each of a step's forwards; sending them around in between
+    would invalidate a pending backward.
+    """
+    known = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options[name] = False
+    return DDPStrategy(**options)

@@ -34,10 +34,11 @@ def write_page(folder: Path, *, columns: Mapping[str, int] | None = None) -> Pat
         columns = json.loads(notes.read_text(encoding="utf-8"))
     log = _read_log(folder / "log.jsonl")
     grids = _grids(folder / "images")
-    reports = [
-        json.loads(file.read_text(encoding="utf-8"))
+    newest = {
+        file.stem.rpartition("_")[0]: file
         for file in sorted((folder / "evaluation").glob("*.json"))
-    ]
+    }
+    reports = [json.loads(file.read_text(encoding="utf-8")) for file in newest.values()]
     last = log[-1] if log else {}
     parts = [
         f"<h1>{html.escape(folder.resolve().name)}</h1>",

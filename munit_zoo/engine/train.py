@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from munit_zoo.config import Config, Resolved, bind, domains_of
@@ -65,12 +66,16 @@ class Silent:
 
 @dataclass(frozen=True)
 class TrainingEnd:
-    """How training ended: after how many iterations in total, and whether it was interrupted."""
+    """How training ended: after how many iterations in total, and whether it was interrupted.
+
+    leader: whether this process is the one that writes and speaks.
+    """
 
     run: Run
     iteration: int
     interrupted: bool
     seconds: float
+    leader: bool = True
 
 
 def train(
@@ -103,6 +108,9 @@ def train(
     config = resolved.config
     fabric = make_fabric(device, config.ENGINE.PRECISION, devices=devices)
     fabric.launch()
+    leader = fabric.is_global_zero
+    if not leader:
+        progress = Silent()
     training = _datasets(config, "train")
     datasets = {"train": training, "test": _test_datasets(config)}
     sizes = {name: dataset.size for name, dataset in training.items()}
@@ -111,7 +119,7 @@ def train(
         _start_from(model, init_from)
     if run is None:
         record = _record(datasets, resume_from or init_from, plugins)
-        if fabric.is_global_zero:
+        if leader:
             run = Run.create(folder, resolved, record)
         fabric.barrier()
         run = run or Run.open(folder)
@@ -133,8 +141,11 @@ def train(
     if snapshot is not None:
         start = _restore(snapshot, model, objective, optimizers, averaged)
         _truncate_log(run, start)
-    session = _Session(run, config, model, averaged, objective, optimizers, datasets, progress)
+    session = None
+    if leader:
+        session = _Session(run, config, model, averaged, objective, optimizers, datasets, progress)
     notes = [f"frozen, as no active term reaches it: {n}" for n in rehearsal.unreached_networks()]
+    notes += _skipped(training)
     progress.started(start, config.ENGINE.ITERATIONS, str(fabric.device), notes)
     schedule = bind("schedule", config.OPTIM.SCHEDULE)()
     rates = [[group["lr"] for group in o.param_groups] for o in _base_rates(config, optimizers)]
@@ -151,9 +162,8 @@ def train(
     total = config.ENGINE.ITERATIONS
     began = time.perf_counter()
     iteration = start
-    leader = fabric.is_global_zero
     with _interruptible() as stop:
-        if leader and start == 0:
+        if session is not None and start == 0:
             session.grid(0)
         for iteration, batch in enumerate(stream.batches(start, total), start=start):
             _seed_everything(config.ENGINE.SEED, iteration, fabric.global_rank)
@@ -180,12 +190,12 @@ def train(
             if averaged is not None:
                 _update_average(averaged, model, config.ENGINE.EMA)
             done = iteration + 1
-            ending = done == total or stop.is_set()
+            ending = done == total or _agreed(fabric, stop)
             if done % config.ENGINE.LOG_EVERY == 0 or ending:
                 values: Any = fabric.all_reduce(parts, reduce_op="mean")
-                if leader:
+                if session is not None:
                     session.log(done, values, factor * rates[0][0])
-            if leader:
+            if session is not None:
                 progress.advanced(done)
                 if (
                     config.ENGINE.GRID_EVERY and done % config.ENGINE.GRID_EVERY == 0
@@ -197,10 +207,11 @@ def train(
             if ending:
                 break
         fabric.barrier()
-    if leader:
+    if session is not None:
         session.close()
     done = iteration + 1 if total > start else start
-    return TrainingEnd(run, done, stop.is_set() and done < total, time.perf_counter() - began)
+    interrupted = stop.is_set() and done < total
+    return TrainingEnd(run, done, interrupted, time.perf_counter() - began, leader)
 
 
 class _Session:
@@ -375,6 +386,16 @@ def _test_datasets(config: Config) -> dict[str, Dataset] | None:
         return None
 
 
+def _skipped(datasets: Mapping[str, Dataset]) -> list[str]:
+    """What was left out under ON_BAD_IMAGE: skip, a line a domain."""
+    counts = {name: len(getattr(dataset, "skipped", {})) for name, dataset in datasets.items()}
+    return [
+        f"skipped {count} unusable images of domain {name.upper()}, listed in run.json"
+        for name, count in counts.items()
+        if count
+    ]
+
+
 def _shown(datasets: Mapping[str, Mapping[str, Dataset] | None], name: str, count: int) -> Tensor:
     """Images to look at: of the test split where there is one."""
     split = datasets["test"] or datasets["train"] or {}
@@ -519,6 +540,16 @@ def _truncate_log(run: Run, iteration: int) -> None:
     for image in (run.folder / "images").glob("*_????????.png"):
         if int(image.stem[-8:]) > iteration:
             image.unlink()
+
+
+def _agreed(fabric: Fabric, stop: threading.Event) -> bool:
+    """Whether any process was asked to stop: all of them must end at the same iteration."""
+    if fabric.world_size == 1:
+        return stop.is_set()
+    asked: Any = fabric.all_reduce(torch.tensor(float(stop.is_set())), reduce_op="sum")
+    if asked > 0:
+        stop.set()
+    return bool(asked > 0)
 
 
 @contextmanager

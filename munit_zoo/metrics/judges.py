@@ -165,7 +165,7 @@ def _fit(judge: Judge, dataset: FactoredDataset, settings: JudgeSettings, device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         for module in judge.modules():
-            if hasattr(module, "reset_parameters"):
+            if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.Linear)):
                 module.reset_parameters()
     factors = dataset.fresh("judge", settings.images)
     images = torch.cat(

@@ -75,6 +75,7 @@ class Registry:
         self._local: dict[str, tuple[Entry, type]] = {}
         self._loaded: dict[Entry, tuple[type, Signature]] = {}
         self._broken: dict[Entry, ComponentError] = {}
+        self._strict = False
 
     def __repr__(self) -> str:
         return f"<registry of {len(self.entries())} {self.kind}s>"
@@ -217,7 +218,7 @@ class Registry:
 
     def refresh(self) -> None:
         """Forget what was discovered: the next look reads the installed metadata again."""
-        self._discovered = None
+        self._discovered, self._strict = None, False
         self._loaded.clear()
         self._broken.clear()
 
@@ -236,6 +237,11 @@ class Registry:
         return " ".join(part for part in parts if part)
 
     def _load(self, entry: Entry) -> tuple[type, Signature]:
+        if strict_plugins() and not self._strict:
+            self._strict = True
+            for other in self.entries():
+                if other.origin == "plugin":
+                    self._load(other)
         if entry in self._loaded:
             return self._loaded[entry]
         label = f"{self.kind} {entry.name!r} of {entry.source} ({entry.target})"
@@ -274,5 +280,5 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def strict_plugins() -> bool:
-    """Whether MUNIT_ZOO_STRICT_PLUGINS makes any broken plug-in fatal."""
+    """Whether MUNIT_ZOO_STRICT_PLUGINS makes a broken plug-in fatal for all of its kind."""
     return os.environ.get("MUNIT_ZOO_STRICT_PLUGINS", "") not in ("", "0")

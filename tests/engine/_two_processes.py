@@ -5,10 +5,10 @@ import sys
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
 
 from munit_zoo.config import bind, domains_of, load_config
 from munit_zoo.data.stream import UnpairedBatches
+from munit_zoo.engine.devices import ddp_strategy
 from munit_zoo.engine.step import Trainer, draw_noise, trained_parameters
 from munit_zoo.models import assemble
 
@@ -54,9 +54,7 @@ def main() -> None:
     torch.set_num_threads(1)
     strategy = "auto"
     if int(processes) > 1:
-        strategy = DDPStrategy(
-            broadcast_buffers=False, process_group_backend="gloo", start_method="spawn"
-        )
+        strategy = ddp_strategy(process_group_backend="gloo", start_method="spawn")
     fabric = Fabric(accelerator="cpu", devices=int(processes), strategy=strategy)
     fabric.launch(work, out, int(iterations), int(batch), overrides)
 

@@ -197,6 +197,17 @@ def test_a_broken_plugin_hurts_only_who_asks_for_it(site, norms: Registry):
         norms.get("other")
 
 
+def test_strictness_makes_any_broken_plugin_fatal(site, norms: Registry, monkeypatch):
+    points = "[munit_zoo.norms]\nbad = zoo_mad:Scale\n"
+    distribution(site, "zoo-mad", "0.1", points, "raise RuntimeError('out of luck')")
+    monkeypatch.setenv("MUNIT_ZOO_STRICT_PLUGINS", "0")
+    assert norms.get("instance")
+    norms.refresh()
+    monkeypatch.setenv("MUNIT_ZOO_STRICT_PLUGINS", "1")
+    with pytest.raises(BrokenComponentError, match="zoo-mad"):
+        norms.get("instance")
+
+
 def test_two_distributions_with_one_name(site, norms: Registry):
     for name in ("zoo-one", "zoo-two"):
         module = name.replace("-", "_")
