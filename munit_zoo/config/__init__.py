@@ -8,6 +8,7 @@ from munit_zoo.config._load import (
     domains_of,
     load_config,
     resolve,
+    resolve_component,
     resolve_data,
 )
 from munit_zoo.config._node import Config
@@ -27,5 +28,6 @@ __all__ = [
     "list_configs",
     "load_config",
     "resolve",
+    "resolve_component",
     "resolve_data",
 ]

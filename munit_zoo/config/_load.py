@@ -9,7 +9,7 @@ from typing import Any
 
 from munit_zoo.config._library import find_config
 from munit_zoo.config._node import Config
-from munit_zoo.config._resolve import resolve_layers
+from munit_zoo.config._resolve import resolve_layers, resolve_one
 from munit_zoo.config._schema import coerce
 from munit_zoo.config._yaml import Node, node_from, parse_text, read_yaml
 from munit_zoo.domains import Domain
@@ -23,6 +23,7 @@ __all__ = [
     "domains_of",
     "load_config",
     "resolve",
+    "resolve_component",
     "resolve_data",
 ]
 
@@ -204,6 +205,17 @@ def _override_layers(overrides: Sequence[str], problems: list[Problem]) -> list[
             node = Node({word: node}, node.origin)
         layers.append(node)
     return layers
+
+
+def resolve_component(kind: str, data: Mapping[str, Any]) -> Config:
+    """One component's node: its NAME and every key, checked and with defaults.
+
+    Raises ConfigError that lists every problem.
+    """
+    result = resolve_one(kind, node_from(data, "given"))
+    if result.problems:
+        raise ConfigError(result.problems, source=f"of a {kind}")
+    return Config(result.values)
 
 
 def bind(kind: str, node: Mapping[str, Any]) -> Factory:

@@ -27,7 +27,7 @@ from munit_zoo.config._yaml import Node, node_from
 from munit_zoo.errors import ComponentError, Problem, suggest
 from munit_zoo.registry import REGISTRIES, Entry, SlotDefault
 
-__all__ = ["Resolution", "resolve_layers"]
+__all__ = ["Resolution", "resolve_layers", "resolve_one"]
 
 
 @dataclass
@@ -44,6 +44,13 @@ def resolve_layers(layers: Sequence[Node]) -> Resolution:
     """The tree that `layers`, lowest first, make together, with all that is wrong with it."""
     resolver = _Resolver()
     resolver.result.values = resolver.section(ROOT, layers, "")
+    return resolver.result
+
+
+def resolve_one(kind: str, node: Node) -> Resolution:
+    """A single component."""
+    resolver = _Resolver()
+    resolver.result.values = resolver.component(Component(kind), [node], kind)
     return resolver.result
 
 
