@@ -71,6 +71,13 @@ class ResnetContentEncoder(nn.Module):
         self.out_channels, self.stride = dim, 2**downsamples
         initialise(self, init)
 
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """Feature maps after the first convolution, each strided one, and the residual blocks."""
+        found = [self.stem(x)]
+        for down in self.downs:
+            found.append(down(found[-1]))
+        return [*found, self.trunk(found[-1])]
+
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         for down in self.downs:

@@ -89,6 +89,7 @@ class ShapesMetric:
         scores: dict[str, dict[str, dict[str, float]]] = {}
         confusion: dict[str, Any] = {}
         ways = [(s, t) for s in datasets for t in datasets if s != t]
+        ways = [way for way in ways if way in getattr(translator, "ways", ways)]
         for source, target in ways:
             say(f"judging {source.upper()} → {target.upper()}")
             direction = _Direction(datasets[source], datasets[target], judges[target], self)

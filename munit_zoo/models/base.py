@@ -71,8 +71,9 @@ class TranslationModel(nn.Module):
         terms: per name the criterion's class and its PAIRS, None where the config gives none.
         """
         graph = cls.graph()
-        if cls.mirror is not None and sorted(domains) != sorted(cls.mirror):
-            want = " and ".join(name.upper() for name in cls.mirror)
+        shown = [name[2:] for name in graph.inputs if name.startswith("x_")]
+        if sorted(domains) != sorted(shown):
+            want = " and ".join(name.upper() for name in shown)
             have = ", ".join(name.upper() for name in domains) or "none"
             yield "DOMAINS", f"{cls.__name__} translates between {want}; the config has {have}"
         for name, (criterion, pairs) in terms.items():
@@ -101,6 +102,11 @@ class TranslationModel(nn.Module):
         return not name.startswith("x_")
 
     # Translation
+
+    @property
+    def ways(self) -> tuple[tuple[str, str], ...]:
+        """The (source, target) domains between which it translates."""
+        return tuple(self.graph().translations)
 
     @torch.no_grad()
     def translate(

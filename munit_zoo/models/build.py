@@ -12,7 +12,7 @@ from torch import Tensor
 from munit_zoo.config import Config, bind, domains_of
 from munit_zoo.errors import ConfigError, GraphError, MunitZooError, Problem
 from munit_zoo.models.base import TranslationModel
-from munit_zoo.models.objective import Objective, Term, check_shapes, reached_parameters
+from munit_zoo.models.objective import Objective, Term, check_shapes, reached_parameters, shape_of
 
 __all__ = ["Rehearsal", "assemble", "create_model", "rehearse", "smallest_size"]
 
@@ -90,7 +90,7 @@ def rehearse(config: Config, sizes: Sizes) -> Rehearsal:
         env = _env(shadow, sizes, [*graph.inputs])
         everything = graph.plan(graph.nodes)
         values, _ = everything(shadow.views(), env)
-        shapes = {name: tuple(value.shape) for name, value in {**env, **values}.items()}
+        shapes = {name: shape_of(value) for name, value in {**env, **values}.items()}
     except Exception as error:
         # A name that no term reads may well be impossible (a cycle where sizes differ)
         shapes, failure = {}, error
@@ -118,7 +118,7 @@ def rehearse(config: Config, sizes: Sizes) -> Rehearsal:
         raise GraphError(_failure(sizes, error)) from error
     except RuntimeError as error:
         raise GraphError(_failure(sizes, error)) from error
-    shapes |= {name: tuple(value.shape) for name, value in {**env, **names}.items()}
+    shapes |= {name: shape_of(value) for name, value in {**env, **names}.items()}
     unreached = tuple(n for n, p in shadow.named_parameters() if id(p) not in reached)
     count = tuple(
         sum(p.numel() for p in part.parameters())

@@ -31,7 +31,7 @@ def tensor(method: F) -> F:
 
 @dataclass(frozen=True)
 class Node:
-    """A named tensor: the method that computes it, and from which names.
+    """A named tensor, or list of tensors: the method that computes it, and from which names.
 
     exchanged: the method sees the model with its two domains exchanged.
     """
@@ -94,7 +94,7 @@ class Plan:
             values[node.name] = node.method(
                 views[node.exchanged], *[values[name] for name in node.arguments]
             )
-        fakes = {name: value.detach() for name, value in values.items()}
+        fakes = {name: _detached(value) for name, value in values.items()}
         with torch.no_grad():
             for node in self.second:
                 fakes[node.name] = node.method(
@@ -115,6 +115,13 @@ class Plan:
                 depends.add(node.name)
                 after.append(node)
         return tuple(before), tuple(after)
+
+
+def _detached(value: Any) -> Any:
+    """A tensor, or a list of tensors (the features of several layers), without its history."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    return [_detached(part) for part in value]
 
 
 class Graph:

@@ -218,13 +218,20 @@ def reached_parameters(total: Tensor) -> set[int]:
     return found
 
 
+def shape_of(value: Any, *, batch: bool = True) -> Any:
+    """Shape of a tensor, or the shapes of a list of them; `batch`: with the first dimension."""
+    if isinstance(value, Tensor):
+        return tuple(value.shape if batch else value.shape[1:])
+    return tuple(shape_of(part, batch=batch) for part in value)
+
+
 def check_shapes(terms: Iterable[Term], values: Mapping[str, Tensor]) -> None:
     """Raises GraphError where a pair criterion would compare tensors of different shapes."""
     for term in terms:
         if term.contract != "pair" or not getattr(term.criterion, "same_shape", True):
             continue
         for pair in term.pairs or ():
-            shapes = {name: tuple(values[name].shape[1:]) for name in pair}
+            shapes = {name: shape_of(values[name], batch=False) for name in pair}
             if len(set(shapes.values())) > 1:
                 listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
                 raise GraphError(f"the term {term.name} compares different shapes: {listed}")

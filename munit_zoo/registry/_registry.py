@@ -200,6 +200,10 @@ class Registry:
         def decorate(component: type) -> type:
             label = f"{self.kind} {name!r} ({component.__module__}:{component.__qualname__})"
             self.contract.check_class(component, label)
+            here = f"{component.__module__}:{component.__qualname__}"
+            # a plug-in may do both: name its class in an entry point and decorate it
+            if any(e.target == here for e in self._candidates(name) if e.origin == "plugin"):
+                return component
             rivals = [e for e in self._candidates(name) if e.origin != "local"]
             known = self._local.get(name)
             if known is not None and known[1].__qualname__ != component.__qualname__:
@@ -208,8 +212,7 @@ class Registry:
                 raise AmbiguousComponentError(
                     f"{label}: the name is taken by {rivals[0].source}; choose another"
                 )
-            target = f"{component.__module__}:{component.__qualname__}"
-            entry = Entry(self.kind, name, target, "", "", "local")
+            entry = Entry(self.kind, name, here, "", "", "local")
             self._local[name] = (entry, component)
             self._loaded.pop(entry, None)
             return component

@@ -1,0 +1,1 @@
+"""Contrastive unpaired translation for munit_zoo: PatchNCE, CUT and FastCUT."""

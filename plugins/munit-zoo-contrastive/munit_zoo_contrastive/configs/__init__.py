@@ -1,0 +1,1 @@
+"""Configs, found by name: cut/shapes, cut/images, fastcut/shapes."""
