@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     command = _add(commands, "list", "_show:list_components", "what there is to name in a config")
     command.add_argument("kind", nargs="?", help="norm, decoder, loss, model, configs, …; all")
     command.add_argument("pattern", nargs="?", default="*", help="wildcard, as in 'ada*'")
+    command.add_argument("--check", action="store_true", help="import all, to show broken ones")
     _plugin(command)
 
     command = _add(commands, "describe", "_show:describe", "a component's keys, origin and graph")
@@ -125,6 +126,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--split", choices=["train", "test"], default="test")
     command.add_argument("--count", type=int, default=8)
     command.add_argument("--out", type=Path, required=True, help="folder")
+
+    _add(commands, "doctor", "_show:doctor", "the environment, and why a plug-in does not work")
+
+    command = _add(commands, "new-plugin", "_show:new_plugin", "write a plug-in package to fill in")
+    command.add_argument("name", help="of the distribution, as my-stains")
+    command.add_argument("--kind", action="append", help="of component: norm, loss, … (both)")
+    command.add_argument("--out", type=Path, default=Path(), help="folder (the current one)")
 
     importer = commands.add_parser("import", help="take over another project's checkpoint")
     importer.set_defaults(run="_show:config_help", parser=importer)

@@ -21,6 +21,8 @@ def list_components(chosen: argparse.Namespace) -> None:
     registries = [registry(chosen.kind)] if chosen.kind else list(REGISTRIES.values())
     for one in registries:
         names = one.list(chosen.pattern)
+        if chosen.check:
+            one.broken(check=True)
         if not names and not chosen.kind:
             continue
         print(f"{one.kind}:")
@@ -101,6 +103,76 @@ def _describe_graph(recipe: Any) -> None:
         print(f"  critic of {domain.upper()}: fake {critic.fake}, real {critic.real}")
     print("\nMermaid:")
     print(graph.mermaid())
+
+
+def doctor(_: argparse.Namespace) -> int:
+    """`munit-zoo doctor`: status 1 where a plug-in is broken."""
+    import importlib.metadata
+    import os
+    import platform
+
+    from munit_zoo._version import __version__
+
+    print(f"munit-zoo {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    for name in ("torch", "torchvision", "timm", "lightning-fabric", "pydantic", "yacs"):
+        try:
+            print(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            print(f"{name}: not installed. pip install {name}")
+    import torch
+
+    devices = {"cpu": True, "cuda": torch.cuda.is_available()}
+    devices["mps"] = torch.backends.mps.is_available()
+    print("devices: " + ", ".join(name for name, present in devices.items() if present))
+    if not devices["cuda"]:
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
+        print(f"  no CUDA device: torch is {built}, and sees none")
+    for extra, module, use in (("test", "pytest", "plug-ins' conformance tests"),):
+        if importlib.util.find_spec(module) is None:
+            print(
+                f"extra [{extra}] is missing ({module}), for {use}: pip install munit-zoo[{extra}]"
+            )
+    for variable in ("MUNIT_ZOO_PLUGINS", "MUNIT_ZOO_STRICT_PLUGINS", "MUNIT_ZOO_CACHE"):
+        if variable in os.environ:
+            print(f"{variable}={os.environ[variable]}")
+    return _plugins_report()
+
+
+def _plugins_report() -> int:
+    plugins: dict[str, list[str]] = {}
+    for one in REGISTRIES.values():
+        for entry in one.entries():
+            if entry.origin == "plugin":
+                plugins.setdefault(entry.source, []).append(f"{one.kind} {entry.name}")
+    print("plug-ins: none" if not plugins else "plug-ins:")
+    for source, components in plugins.items():
+        print(f"  {source}: {', '.join(components)}")
+    broken = {
+        f"{one.kind} {name}": error
+        for one in REGISTRIES.values()
+        for name, error in one.broken(check=True).items()
+    }
+    for one in REGISTRIES.values():
+        names = [entry.name for entry in one.entries()]
+        for name in sorted({n for n in names if names.count(n) > 1}):
+            owners = " and ".join(e.source for e in one.entries() if e.name == name)
+            print(f"claimed twice: {one.kind} {name}, by {owners}; write dist:{name}")
+    for name, error in broken.items():
+        print(f"broken: {name}: {error}")
+        if error.__cause__ is not None:
+            print(f"  cause: {type(error.__cause__).__name__}: {error.__cause__}")
+    return 1 if broken else 0
+
+
+def new_plugin(chosen: argparse.Namespace) -> None:
+    """`munit-zoo new-plugin`."""
+    from munit_zoo.testing.new_plugin import write_plugin
+
+    files = write_plugin(chosen.name, chosen.out, chosen.kind or ("norm", "loss"))
+    for file in files:
+        print(file)
+    folder = chosen.out / chosen.name
+    print(f"\nNext: pip install -e {folder}[test] && pytest {folder}")
 
 
 def config_help(chosen: argparse.Namespace) -> int:

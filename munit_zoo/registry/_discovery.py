@@ -16,7 +16,15 @@ from munit_zoo.registry.builtins import BUILTINS
 if TYPE_CHECKING:
     from importlib_metadata import EntryPoint
 
-__all__ = ["CORE", "Entry", "builtin_entries", "canonical", "plugin_entries", "plugin_points"]
+__all__ = [
+    "CORE",
+    "Entry",
+    "builtin_entries",
+    "canonical",
+    "plugin_entries",
+    "plugin_points",
+    "unmet_requirement",
+]
 
 CORE = "munit-zoo"
 
@@ -84,6 +92,19 @@ def plugin_entries(contract: Contract) -> Iterable[Entry]:
         return
     for point, distribution, version in plugin_points(contract.group):
         yield Entry(contract.kind, point.name, point.value, distribution, version, "plugin")
+
+
+def unmet_requirement(distribution: str) -> str | None:
+    """What a distribution demands of munit-zoo that this one does not meet, as `munit-zoo>=2`."""
+    import importlib_metadata
+    from packaging.requirements import Requirement
+
+    for line in importlib_metadata.requires(distribution) or ():
+        demand = Requirement(line)
+        ours = canonical(demand.name) == CORE
+        if ours and not demand.specifier.contains(core_version(), prereleases=True):
+            return f"{CORE}{demand.specifier}"
+    return None
 
 
 def plugin_points(group: str) -> Iterator[tuple[EntryPoint, str, str]]:

@@ -20,7 +20,14 @@ from munit_zoo.errors import (
     suggest,
 )
 from munit_zoo.registry._contracts import Contract
-from munit_zoo.registry._discovery import CORE, Entry, builtin_entries, plugin_entries
+from munit_zoo.registry._discovery import (
+    CORE,
+    Entry,
+    builtin_entries,
+    core_version,
+    plugin_entries,
+    unmet_requirement,
+)
 from munit_zoo.registry._signature import Setting, Signature
 from munit_zoo.registry._slots import SlotDefault
 
@@ -264,6 +271,13 @@ class Registry:
 
 def _import(entry: Entry, label: str) -> type:
     module, _, attribute = entry.target.partition(":")
+    if entry.origin == "plugin":
+        unmet = unmet_requirement(entry.distribution)
+        if unmet:
+            raise BrokenComponentError(
+                f"{label} needs {unmet}; this is munit-zoo {core_version()}. Install matching "
+                "versions of both."
+            )
     try:
         found: Any = importlib.import_module(module.strip())
         for part in attribute.split("[")[0].strip().split("."):

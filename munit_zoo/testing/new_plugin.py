@@ -1,0 +1,162 @@
+"""A new plug-in package: components that work, their entry points, a config, tests."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from munit_zoo._version import __version__
+from munit_zoo.errors import UsageError, suggest
+from munit_zoo.registry import CONTRACTS
+
+__all__ = ["KINDS", "write_plugin"]
+
+SKELETONS = Path(__file__).parent / "skeletons"
+
+# Where a component of each kind is named in munit/shapes
+_PLACES = {
+    "norm": "MODEL:\n  DECODER: {{UPSAMPLE_NORM: {{NAME: {name}}}}}",
+    "activation": "MODEL:\n  DECODER: {{ACTIVATION: {{NAME: {name}}}}}",
+    "content_encoder": "MODEL:\n  CONTENT_ENCODER: {{NAME: {name}, DIM: 16, DOWNSAMPLES: 1}}",
+    "style_encoder": "MODEL:\n  STYLE_ENCODER: {{NAME: {name}, DIM: 16}}",
+    "decoder": "MODEL:\n  DECODER: {{NAME: {name}, DIM: 16}}",
+    "mapping": "MODEL:\n  DECODER: {{MAPPING: {{NAME: {name}}}}}",
+    "discriminator": "MODEL:\n  DISCRIMINATOR: {{NAME: {name}, DIM: 16}}",
+    "loss": "LOSSES:\n  IMAGE_RECON: {{NAME: {name}}}",
+    "model": "MODEL:\n  NAME: {name}\n"
+    "  DISCRIMINATOR: {{NAME: multiscale_patch, LAYERS: 2, SCALES: 2}}\n"
+    "LOSSES: {{STYLE_RECON: null, CONTENT_RECON: null, CYCLE_RECON: {{NAME: l1, WEIGHT: 10}}}}",
+    "dataset": "DATA: {{NAME: {name}}}\nMETRICS: null",
+}
+KINDS = tuple(_PLACES)
+
+
+def write_plugin(name: str, out: Path, kinds: Sequence[str] = ("norm", "loss")) -> list[Path]:
+    """Write a package `name` with a component of each kind; its tests pass as they are.
+
+    name: of the distribution (`my-stains`); module and component names are made of it.
+    out: the folder to write the package's folder into.
+    Returns the files. Raises UsageError for a name that cannot be one, an unknown kind, or a folder
+    that exists.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        raise UsageError(
+            f"{name!r} is no name for a distribution: lower-case words joined by '-', as my-stains"
+        )
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UsageError(f"--kind {kind}: {suggest(kind, KINDS)} Kinds: {', '.join(KINDS)}.")
+    folder = out / name
+    if folder.exists():
+        raise UsageError(f"{folder} exists; choose another name or --out")
+    module, short = name.replace("-", "_"), name.removeprefix("munit-zoo-").replace("-", "_")
+    components = {kind: (f"{short}_{_stem(kind)}", _class(kind)) for kind in dict.fromkeys(kinds)}
+    files = {
+        "pyproject.toml": _pyproject(name, module, components),
+        "README.md": _readme(name, short, components),
+        f"{module}/__init__.py": f'"""Components for munit_zoo: {", ".join(components)}."""\n',
+        f"{module}/configs/__init__.py": '"""Configs, found by name."""\n',
+        f"tests/test_{module}.py": _tests(name, short, components),
+    }
+    for kind, (component, _) in components.items():
+        source = (SKELETONS / f"{kind}.py").read_text(encoding="utf-8")
+        files[f"{module}/{kind}.py"] = source
+        place = _PLACES[kind].format(name=component)
+        files[f"{module}/configs/{short}/{_stem(kind)}.yaml"] = (
+            f"# munit/shapes with this package's {kind}.\n"
+            f"_BASE_: munit/shapes\nSCHEMA_VERSION: 1\n{place}\n"
+        )
+    written = []
+    for relative, text in files.items():
+        path = folder / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def _class(kind: str) -> str:
+    """The class that a skeleton defines."""
+    tree = ast.parse((SKELETONS / f"{kind}.py").read_text(encoding="utf-8"))
+    return next(node.name for node in tree.body if isinstance(node, ast.ClassDef))
+
+
+def _stem(kind: str) -> str:
+    """`PixelNorm` of kind norm is `pixel`."""
+    words = re.findall(r"[A-Z][a-z]+|[A-Z]+(?=[A-Z][a-z]|$)", _class(kind))
+    tail = kind.split("_")[-1]
+    kept = [word.lower() for word in words if word.lower() not in (tail, "content", "style")]
+    return "_".join(kept) or words[0].lower()
+
+
+def _pyproject(name: str, module: str, components: dict[str, tuple[str, str]]) -> str:
+    points = ""
+    for kind, (component, cls) in components.items():
+        group = CONTRACTS[kind].group
+        points += f'\n[project.entry-points."{group}"]\n{component} = "{module}.{kind}:{cls}"\n'
+    return f'''[build-system]
+requires = ["hatchling>=1.24"]
+build-backend = "hatchling.build"
+
+[project]
+name = "{name}"
+version = "0.1.0"
+description = "Components for munit_zoo: {", ".join(components)}."
+readme = "README.md"
+requires-python = ">=3.10"
+dependencies = ["munit-zoo>={__version__}"]
+
+[project.optional-dependencies]
+test = ["pytest>=8"]
+{points}
+[project.entry-points."munit_zoo.configs"]
+{module} = "{module}.configs"
+
+[tool.pytest.ini_options]
+testpaths = ["tests"]
+addopts = "-ra --import-mode=importlib"
+'''
+
+
+def _readme(name: str, short: str, components: dict[str, tuple[str, str]]) -> str:
+    lines = "\n".join(
+        f"- {kind} `{component}`: `{cls}`" for kind, (component, cls) in components.items()
+    )
+    first = _stem(next(iter(components)))
+    return f"""# {name}
+
+Components for munit_zoo:
+
+{lines}
+
+```sh
+pip install .
+munit-zoo list                                    # they stand beside the built-ins
+munit-zoo train {short}/{first} --run runs/{short}
+pip install .[test] && pytest                     # munit_zoo's conformance kit
+```
+"""
+
+
+def _tests(name: str, short: str, components: dict[str, tuple[str, str]]) -> str:
+    configs = ", ".join(f'"{short}/{_stem(kind)}"' for kind in components)
+    comma = "," if len(components) == 1 else ""
+    return f'''"""The components keep their contracts, and the configs fit together."""
+
+import pytest
+
+from munit_zoo.cli import main
+from munit_zoo.testing import checks_of
+
+
+@pytest.mark.parametrize("check", checks_of("{name}"), ids=str)
+def test_conformance(check):
+    check()
+
+
+@pytest.mark.parametrize("config", [{configs}{comma}])
+def test_config(config):
+    assert main(["config", "check", config]) == 0
+'''

@@ -1,0 +1,1 @@
+"""Components for munit_zoo: norm, loss."""
