@@ -73,3 +73,11 @@ def test_a_plugin_ships_configs(tmp_path: Path, monkeypatch):
     assert load_config("extra/mine").MODEL.STYLE_DIM == 7
     with pytest.raises(ConfigError, match=r"zoo-extra:extra/mine\.yaml"):
         load_config("zoo-extra:extra/mine", "MODEL.X=1")
+
+
+def test_the_documentation_names_every_engine_key():
+    from munit_zoo.config.settings import EngineSettings
+
+    text = (Path(__file__).resolve().parents[2] / "docs" / "configs.md").read_text()
+    for name in EngineSettings.__dataclass_fields__:
+        assert f"`{name.upper()}`" in text
