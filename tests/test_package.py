@@ -27,7 +27,6 @@ LAYERS = {
     "interop": 4,
     "testing": 4,
     "engine": 5,
-    "bench": 5,
     "api": 6,
     "cli": 6,
     "__init__": 7,

@@ -1,1 +1,1 @@
-"""engine."""
+"""The engine: training, checkpoints, translation of files, evaluation."""

@@ -17,6 +17,8 @@ class Adam:
     mathematics and faster on CPU and CUDA.
     """
 
+    kind: type[torch.optim.Adam | torch.optim.AdamW] = torch.optim.Adam
+
     def __init__(
         self,
         *,
@@ -31,7 +33,7 @@ class Adam:
 
     def build(self, parameters: Iterable[Parameter]) -> torch.optim.Optimizer:
         """The optimizer of some parameters."""
-        return torch.optim.Adam(
+        return self.kind(
             parameters,
             lr=self.lr,
             betas=self.betas,
@@ -41,8 +43,10 @@ class Adam:
         )
 
 
-class AdamW:
+class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+
+    kind = torch.optim.AdamW
 
     def __init__(
         self,
@@ -53,19 +57,7 @@ class AdamW:
         weight_decay: float = 1e-2,
         fused: bool = True,
     ) -> None:
-        self.lr, self.betas, self.eps = lr, betas, eps
-        self.weight_decay, self.fused = weight_decay, fused
-
-    def build(self, parameters: Iterable[Parameter]) -> torch.optim.Optimizer:
-        """The optimizer of some parameters."""
-        return torch.optim.AdamW(
-            parameters,
-            lr=self.lr,
-            betas=self.betas,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            fused=self.fused,
-        )
+        super().__init__(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused)
 
 
 class RMSprop:
