@@ -118,7 +118,9 @@ def train_judge(
     levels = {name: dataset.levels(name) for name in names}
     probe = dataset.render(dataset.fresh("judge", 1))
     channels, side = probe.shape[1], probe.shape[-1]
-    judge = Judge(channels, levels, settings.width)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        judge = Judge(channels, levels, settings.width)
     what = {"version": VERSION, **asdict(settings), "levels": levels, "data": dataset.describe()}
     what["side"] = side
     what["data"].pop("images", None)
@@ -162,11 +164,6 @@ def _store(judge: Judge, accuracy: Mapping[str, float], stored: Path) -> None:
 
 def _fit(judge: Judge, dataset: FactoredDataset, settings: JudgeSettings, device: str) -> None:
     generator = torch.Generator().manual_seed(settings.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        for module in judge.modules():
-            if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.Linear)):
-                module.reset_parameters()
     factors = dataset.fresh("judge", settings.images)
     images = torch.cat(
         [dataset.render(factors[i : i + 1000]) for i in range(0, settings.images, 1000)]

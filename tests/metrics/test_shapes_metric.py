@@ -15,12 +15,12 @@ from munit_zoo.metrics import FactoredDataset
 from munit_zoo.metrics.judges import JudgeSettings, train_judge
 from munit_zoo.metrics.shapes import ShapesMetric
 
-SETTINGS = {"inputs": 40, "styles": 8, "judge_images": 2500, "judge_epochs": 4}
+SETTINGS = {"inputs": 40, "styles": 8, "judge_images": 4000, "judge_epochs": 6}
 
 
 @pytest.fixture(scope="module")
 def datasets() -> dict[str, Shapes]:
-    return {name: Shapes(Domain(name), "test", size=16, test_count=200) for name in "ab"}
+    return {name: Shapes(Domain(name), "test", size=32, test_count=200) for name in "ab"}
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_an_oracle_scores_like_the_ceiling(reports):
     scores = reports["Oracle"].scores
     for way, styles in (("a2b", ("hue", "background")), ("b2a", ("width", "ink"))):
         model, ceiling = scores[way]["model"], scores[way]["ceiling: oracle renderer"]
-        assert ceiling["shape"] > 0.9
+        assert ceiling["shape"] > 0.85
         assert model["shape"] == pytest.approx(ceiling["shape"], abs=0.05)
         assert model["position"] == pytest.approx(ceiling["position"], abs=0.2)
         for style in styles:
@@ -124,7 +124,7 @@ def test_judges_accuracies_stand_in_the_report(reports):
     assert any("held-out real renders" in note for note in report.notes)
     confusion = torch.tensor(report.details["confusion"]["a2b"])
     assert confusion.sum() == 40 * 8
-    assert confusion.trace() / confusion.sum() > 0.85
+    assert confusion.trace() / confusion.sum() > 0.8
 
 
 def test_a_report_is_json_and_markdown(reports):
