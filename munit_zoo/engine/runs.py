@@ -120,10 +120,9 @@ class Run:
         try:
             return resolve(str(self.folder / "config.yaml"))
         except ConfigError as error:
-            made_with = self.record().get("components", {})
+            record = self.record()
             raise ConfigError(
-                [_with_owner(problem, made_with) for problem in error.problems],
-                source=error.source,
+                [_with_owner(problem, record) for problem in error.problems], source=error.source
             ) from None
 
     def record(self) -> dict[str, Any]:
@@ -277,12 +276,17 @@ def _read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _with_owner(problem: Problem, components: Mapping[str, Mapping[str, str]]) -> Problem:
-    made = components.get(problem.path.removesuffix(".NAME"))
-    if not made or not made["distribution"] or not problem.path.endswith(".NAME"):
+def _with_owner(problem: Problem, record: Mapping[str, Any]) -> Problem:
+    """A problem with a component's name, with where the run once had the component from."""
+    made = record.get("components", {}).get(problem.path.removesuffix(".NAME"))
+    if not made or not problem.path.endswith(".NAME"):
         return problem
-    message = f"{problem.message} The run was made with it from {made['distribution']} "
-    message += f"{made['version']}; install that again."
+    if made["distribution"]:
+        source = f"{made['distribution']} {made['version']}; install that again"
+    else:
+        files = " ".join(f"--plugin {file}" for file in record.get("plugins", []))
+        source = f"a local file; give {files or '--plugin FILE.py'} again"
+    message = f"{problem.message} The run was made with it from {source}."
     return Problem(problem.path, message, problem.origin)
 
 

@@ -241,3 +241,26 @@ def test_the_module_runs(tmp_path):
     command = [sys.executable, "-m", "munit_zoo", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.startswith("munit-zoo 0.1")
+
+
+def test_a_run_names_the_local_file_it_was_made_with(tmp_path, tiny):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from torch import nn\nfrom munit_zoo.registry import ACTIVATIONS\n"
+        "@ACTIVATIONS.register('test_square')\nclass Square(nn.Module):\n    'x².'\n"
+        "    def __init__(self) -> None:\n        super().__init__()\n"
+        "    def forward(self, x):\n        return x * x\n"
+    )
+    run = tmp_path / "run"
+
+    def munit_zoo(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "munit_zoo", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    square = ["MODEL.DECODER.ACTIVATION.NAME=test_square", "ENGINE.ITERATIONS=1"]
+    more = ["--run", str(run), "--device", "cpu", "--plugin", str(file)]
+    assert munit_zoo("train", "munit/shapes", *tiny, *square, *more).returncode == 0
+    assert munit_zoo("config", "check", str(run / "config.yaml"), *more[-2:]).returncode == 0
+    without = munit_zoo("translate", str(run), str(tmp_path), "--to", "b")
+    assert without.returncode == 2
+    assert f"give --plugin {file} again" in without.stderr
