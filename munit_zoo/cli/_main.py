@@ -144,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--config", type=Path, help="the reference's YAML; else inferred")
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="the new run")
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    _plugin(command)
     return parser
 
 

@@ -205,6 +205,16 @@ def test_what_can_be_used(site, name):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_run_made_with_an_uninstalled_plugin(site, tmp_path, tiny):
+    run_folder = tmp_path / "run"
+    norm = ["MODEL.DECODER.UPSAMPLE_NORM.NAME=zoo-one:twice", "ENGINE.ITERATIONS=1"]
+    done = run(site, "train", "munit/shapes", *tiny, *norm, "--run", str(run_folder))
+    assert done.returncode == 0, done.stderr
+    without = run(tmp_path, "translate", str(run_folder), str(tmp_path), "--to", "b")
+    assert without.returncode == 2
+    assert "The run was made with it from zoo-one 1.5; install that again" in without.stderr
+
+
 def test_list_shows_origins_and_the_broken(site):
     plain = run(site, "list", "norm").stdout
     assert re.search(r"raising +plug-in, zoo-raises 1\.5\n", plain)
