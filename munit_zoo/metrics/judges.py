@@ -37,7 +37,7 @@ class JudgeSettings:
     epochs: int = 4
     held_out: int = 1000
     batch: int = 64
-    width: int = 16
+    width: int = 24
     seed: int = 0
 
 
