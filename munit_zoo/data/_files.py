@@ -60,7 +60,7 @@ class FileDataset:
         return self._files or []
 
     def prepare(self) -> None:
-        """Find the images, and under `skip` try each."""
+        """Find the images and try the first, under `skip` each."""
         if self._files is not None:
             return
         found = self.find()
@@ -76,6 +76,8 @@ class FileDataset:
             if not found:
                 first = next(iter(self.skipped.values()))
                 raise DataError(f"every image of domain {self.letter} was skipped. {first}")
+        else:
+            self._sample(found[0][1], None)  # the usual mistakes concern every image
         self._files = found
 
     def _reason(self, path: Path) -> str | None:

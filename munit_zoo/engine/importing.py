@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def import_nvlabs(
     else:
         parts["discriminators"] = discriminators
     if optimizer is not None and critics is not None:
-        training = _training_state(resolved.config, optimizer, weights, critics)
+        training = _training_state(tree, overrides, optimizer, weights, critics)
     elif critics is not None:
         notes.append("no --optimizer was given: use --init-from to train on from these weights")
     run = Run.create(
@@ -94,8 +94,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return hyper
 
 
-def _training_state(config: Config, file: Path, gen: Any, dis: Any) -> dict[str, Any]:
+def _training_state(
+    tree: Mapping[str, Any], overrides: Sequence[str], file: Path, gen: Any, dis: Any
+) -> dict[str, Any]:
     """Our optimizers' states, of the reference's."""
+    # The perceptual term reads what others read, too; leaving it out spares its weights here.
+    config = resolve_data(tree, [*overrides, "LOSSES.PERCEPTUAL=null"], origin=str(file)).config
     states = nvlabs.read_checkpoint(file)
     if set(states) != {"gen", "dis"}:
         raise CheckpointError(f"{file} is no optimizer.pt: it has the keys {', '.join(states)}")
@@ -116,8 +120,7 @@ def _training_state(config: Config, file: Path, gen: Any, dis: Any) -> dict[str,
 
 
 def _for_training(config: Config) -> tuple[TranslationModel, Objective]:
-    """The model and objective as training will assemble them."""
-    factory = bind("dataset", config.DATA)
-    sizes = {domain.name: factory(domain, "train").size for domain in domains_of(config)}
+    """The model and objective as training will assemble them; the images' size does not matter."""
+    sizes = {domain.name: (256, 256) for domain in domains_of(config)}
     model, objective, _ = assemble(config, sizes)
     return model, objective

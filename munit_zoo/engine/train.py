@@ -81,7 +81,8 @@ def train(
     if not leader:
         progress = Silent()
     training = _datasets(config, "train")
-    datasets = {"train": training, "test": _test_datasets(config)}
+    test, missing = _test_datasets(config)
+    datasets = {"train": training, "test": test}
     sizes = {name: dataset.size for name, dataset in training.items()}
     model, objective, rehearsal = assemble(config, sizes)
     if init_from is not None:
@@ -114,7 +115,7 @@ def train(
     if leader:
         session = Session(run, config, model, averaged, objective, optimizers, datasets, progress)
     notes = [f"frozen, as no active term reaches it: {n}" for n in rehearsal.unreached_networks()]
-    notes += _skipped(training)
+    notes += _skipped(training) + missing
     progress.started(start, config.ENGINE.ITERATIONS, str(fabric.device), notes)
     schedule = bind("schedule", config.OPTIM.SCHEDULE)()
     rates = [[group["lr"] for group in o.param_groups] for o in _base_rates(config, optimizers)]
@@ -226,12 +227,12 @@ def _datasets(config: Config, split: str) -> dict[str, Dataset]:
     return datasets
 
 
-def _test_datasets(config: Config) -> dict[str, Dataset] | None:
-    """The test split, or None: training goes without, and shows training images."""
+def _test_datasets(config: Config) -> tuple[dict[str, Dataset] | None, list[str]]:
+    """The test split, or None with a note why: training goes without."""
     try:
-        return _datasets(config, "test")
-    except DataError:
-        return None
+        return _datasets(config, "test"), []
+    except DataError as error:
+        return None, [f"no test images, so that grids show training images: {error}"]
 
 
 def _skipped(datasets: Mapping[str, Dataset]) -> list[str]:

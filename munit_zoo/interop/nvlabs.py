@@ -222,8 +222,7 @@ def _data(reader: _Reader) -> dict[str, Any]:
                     data["ROOTS"][f"{split}_{domain}".upper()] = str(folder)
                     data["LISTS"][f"{split}_{domain}".upper()] = str(listing)
         return data
-    size = shape.get("SIZE") or height
-    return {"NAME": "shapes", "SIZE": size} if size else {"NAME": "shapes"}
+    return {"NAME": "shapes", "SIZE": shape.get("SIZE") or height or 256}
 
 
 class _Reader:

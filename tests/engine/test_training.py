@@ -16,6 +16,7 @@ import torch
 
 import munit_zoo as mz
 from munit_zoo.config import load_config, resolve
+from munit_zoo.data.images import write_image
 from munit_zoo.engine.runs import Run, load_weights
 from munit_zoo.engine.train import Silent, train
 from munit_zoo.errors import CheckpointError, ConfigError, DataError, UsageError
@@ -284,6 +285,35 @@ def test_missing_data_is_reported_before_anything_is_written(tmp_path, overrides
     with pytest.raises(DataError, match="there is no folder"):
         train(resolve("munit/shapes", [*plain, *data]), tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_unusable_images_are_reported_before_anything_is_written(tmp_path, overrides):
+    for name in ("trainA", "trainB"):
+        (tmp_path / name).mkdir()
+        write_image(tmp_path / name / "1.png", np.zeros((1, 20, 20), np.uint8))
+    plain = [o for o in overrides if not o.startswith("DATA.")]
+    data = f"DATA={{NAME: image_folder, ROOT: {tmp_path}, SIZE: 16}}"
+    with pytest.raises(DataError, match=r"1\.png has 1 channel, domain A is declared with 3"):
+        train(resolve("munit/shapes", [*plain, data]), tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_goes_without_test_images_and_says_so(tmp_path, overrides):
+    for name in ("trainA", "trainB"):
+        (tmp_path / name).mkdir()
+        write_image(tmp_path / name / "1.png", np.zeros((3, 20, 20), np.uint8))
+    plain = [o for o in overrides if not o.startswith("DATA.")]
+    data = f"DATA={{NAME: image_folder, ROOT: {tmp_path}, SIZE: 16}}"
+    told = []
+
+    class Listening(Silent):
+        def started(self, start, iterations, device, notes):
+            told.extend(notes)
+
+    few = resolve("munit/shapes", [*plain, data, "ENGINE.ITERATIONS=1"])
+    train(few, tmp_path / "run", device="cpu", progress=Listening())
+    assert any("no test images" in note and "testA" in note for note in told)
+    assert (tmp_path / "run/images/a2b_00000001.png").is_file()
 
 
 def test_bf16_trains(tmp_path, overrides):

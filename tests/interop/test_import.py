@@ -231,6 +231,8 @@ def test_the_references_checkpoint_translates_and_resumes(checkpoint, tmp_path, 
     command = ["import", "nvlabs", str(checkpoint / "gen_00000003.pt"), "--out", str(run)]
     command += ["--dis", str(checkpoint / "dis_00000003.pt")]
     command += ["--optimizer", str(checkpoint / "optimizer.pt")]
+    plain = [*command[:-6], "--out", str(tmp_path / "plain"), *command[-4:]]
+    assert main(plain) == 0  # without any override, too
     small = ["DATA={NAME: shapes, SIZE: 64}", "ENGINE.ITERATIONS=4", "ENGINE.WORKERS=0"]
     assert main([*command, *small]) == 0
     expected = load_file(checkpoint / "expected.safetensors")
