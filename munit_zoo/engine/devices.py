@@ -12,7 +12,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from munit_zoo.errors import UsageError
 
-__all__ = ["Device", "Precision", "choose_device", "ddp_strategy", "make_fabric"]
+__all__ = [
+    "Device",
+    "Precision",
+    "choose_device",
+    "ddp_strategy",
+    "leave_group",
+    "make_fabric",
+]
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["fp32", "tf32", "bf16"]
@@ -71,3 +78,14 @@ def ddp_strategy(**options: Any) -> DDPStrategy:
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options[name] = False
     return DDPStrategy(**options)
+
+
+def leave_group(fabric: Fabric) -> None:
+    """End the processes' group, once all of them are done.
+
+    Its threads still hold tensors; one that outlived the interpreter would abort the process in
+    letting go of them, after all the work was done.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        fabric.barrier()
+        torch.distributed.destroy_process_group()

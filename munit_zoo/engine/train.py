@@ -23,7 +23,7 @@ from munit_zoo.config import Config, Resolved, bind, domains_of
 from munit_zoo.data import Dataset
 from munit_zoo.data.seeding import rng
 from munit_zoo.data.stream import UnpairedBatches
-from munit_zoo.engine.devices import make_fabric
+from munit_zoo.engine.devices import leave_group, make_fabric
 from munit_zoo.engine.runs import Run, Snapshot, find_snapshot, load_weights, same_training
 from munit_zoo.engine.session import Progress, Session, Silent, criteria_state, truncate_log
 from munit_zoo.engine.step import Trainer, draw_noise, trained_parameters
@@ -176,9 +176,9 @@ def train(
                     session.save(done)
             if ending:
                 break
-        fabric.barrier()
     if session is not None:
         session.close()
+    leave_group(fabric)
     done = iteration + 1 if total > start else start
     interrupted = stop.is_set() and done < total
     return TrainingEnd(run, done, interrupted, time.perf_counter() - began, leader)

@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 
 from munit_zoo.config import bind, domains_of, load_config
 from munit_zoo.data.stream import UnpairedBatches
-from munit_zoo.engine.devices import ddp_strategy
+from munit_zoo.engine.devices import ddp_strategy, leave_group
 from munit_zoo.engine.step import Trainer, draw_noise, trained_parameters
 from munit_zoo.models import assemble
 
@@ -47,6 +47,7 @@ def work(fabric: Fabric, out: str, iterations: int, batch: int, overrides: list[
         torch.save(
             {"losses": json.dumps(losses), "weights": model.state_dict(), "first": first}, out
         )
+    leave_group(fabric)
 
 
 def main() -> None:
