@@ -17,9 +17,9 @@ __all__ = [
     "LegacySpectralConv2d",
     "PadType",
     "Padding",
-    "UpsampleConv",
     "WeightNorm",
     "conv2d",
+    "used_weight",
 ]
 
 PadType = Literal["reflect", "replicate", "zero"]
@@ -70,7 +70,8 @@ class LegacySpectralConv2d(nn.Conv2d):
         self.register_buffer("u", F.normalize(torch.randn(rows), dim=0, eps=1e-12))
         self.register_buffer("v", F.normalize(torch.randn(columns), dim=0, eps=1e-12))
 
-    def forward(self, input: Tensor) -> Tensor:
+    def normalised_weight(self) -> Tensor:
+        """The weight over σ, after one power iteration."""
         matrix = self.weight.flatten(1)
         # Products and sums, and not `@`: autocast would compute that in half precision, and the
         # vectors, which carry over from step to step, would never get past its few digits.
@@ -83,8 +84,18 @@ class LegacySpectralConv2d(nn.Conv2d):
             self.v.copy_(v)
         # fresh tensors u, v: a second forward before the backward must not change this one's
         sigma = (u * (matrix * v).sum(1)).sum()
-        output: Tensor = self._conv_forward(input, self.weight / sigma, self.bias)
+        return self.weight / sigma
+
+    def forward(self, input: Tensor) -> Tensor:
+        output: Tensor = self._conv_forward(input, self.normalised_weight(), self.bias)
         return output
+
+
+def used_weight(convolution: nn.Conv2d) -> Tensor:
+    """The weight that one forward of a convolution uses, normalised where it is."""
+    if isinstance(convolution, LegacySpectralConv2d):
+        return convolution.normalised_weight()
+    return convolution.weight
 
 
 def conv2d(
@@ -155,44 +166,12 @@ class ConvBlock(nn.Module):
         self.num_parameters = int(getattr(self.norm, "num_parameters", 0))
 
     def forward(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
-        x = self.conv(self.pad(x))
+        return self.finish(self.conv(self.pad(x)), parameters)
+
+    def finish(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
+        """What follows the convolution: norm and activation."""
         if self.norm is not None:
             x = self.norm(x, parameters) if self.num_parameters else self.norm(x)
         if self.activation is not None:
             x = self.activation(x)
         return x
-
-
-class UpsampleConv(nn.Module):
-    """Nearest-neighbour upsampling by 2, then a convolution block.
-
-    (N, C, H, W) to (N, C', 2H, 2W). `num_parameters` and the call as those of ConvBlock.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        *,
-        pad_type: PadType = "reflect",
-        norm: Make | None = None,
-        activation: Make | None = None,
-        weight_norm: WeightNorm = "none",
-    ) -> None:
-        super().__init__()
-        self.block = ConvBlock(
-            in_channels,
-            out_channels,
-            kernel_size,
-            pad_type=pad_type,
-            norm=norm,
-            activation=activation,
-            weight_norm=weight_norm,
-        )
-        self.num_parameters = self.block.num_parameters
-
-    def forward(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
-        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-        upsampled: Tensor = self.block(x, parameters)
-        return upsampled

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from munit_zoo.blocks._checks import odd, unsteered
-from munit_zoo.blocks.conv import ConvBlock, Make, PadType, UpsampleConv, WeightNorm
+from munit_zoo.blocks.conv import ConvBlock, Make, PadType, WeightNorm
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.blocks.residual import ResidualTrunk
+from munit_zoo.blocks.upsampling import UpsampleConv
 from munit_zoo.errors import ContractError
 from munit_zoo.registry import (
     ACTIVATIONS,
@@ -36,6 +37,7 @@ class AdaINResnetDecoder(nn.Module):
         the layers.
     kernel_size, upsample_kernel_size, block_kernel_size: of the last convolution, the upsampling
         ones, the residual blocks; all odd.
+    fold: upsampling and convolution in one: the same result for fewer multiplications.
 
     Raises ContractError for a scale_factor that is no power of two, for channels that cannot be
     halved so often, and where neither norm takes parameters.
@@ -61,6 +63,7 @@ class AdaINResnetDecoder(nn.Module):
         mapping: Slot[StyleMapping] = slot("mlp"),
         pad_type: PadType = "reflect",
         weight_norm: WeightNorm = "none",
+        fold: bool = True,
         init: Init = "kaiming",
     ) -> None:
         super().__init__()
@@ -84,6 +87,7 @@ class AdaINResnetDecoder(nn.Module):
             output_activation=ACTIVATIONS.factory(output_activation),
             pad_type=pad_type,
             weight_norm=weight_norm,
+            fold=fold,
         )
         self._sizes = [self.trunk.num_parameters, head.num_parameters]
         if not sum(self._sizes):
@@ -128,6 +132,7 @@ class ResnetDecoder(nn.Module):
         output_activation: Slot[Activation] = slot("tanh"),
         pad_type: PadType = "reflect",
         weight_norm: WeightNorm = "none",
+        fold: bool = True,
         init: Init = "kaiming",
     ) -> None:
         super().__init__()
@@ -151,6 +156,7 @@ class ResnetDecoder(nn.Module):
             output_activation=ACTIVATIONS.factory(output_activation),
             pad_type=pad_type,
             weight_norm=weight_norm,
+            fold=fold,
         )
         initialise(self, init)
 
@@ -175,6 +181,7 @@ class _Head(nn.Module):
         output_activation: Make,
         pad_type: PadType,
         weight_norm: WeightNorm,
+        fold: bool,
     ) -> None:
         super().__init__()
         odd(kernel_size=kernel_size, upsample_kernel_size=upsample_kernel_size)
@@ -200,6 +207,7 @@ class _Head(nn.Module):
                 activation=activation,
                 pad_type=pad_type,
                 weight_norm=weight_norm,
+                fold=fold,
             )
             self.ups.append(up)
             self.sizes.append(up.num_parameters)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from munit_zoo.blocks import ConvBlock, LegacySpectralConv2d, Padding, UpsampleConv, conv2d
+from munit_zoo.blocks import ConvBlock, LegacySpectralConv2d, Padding, conv2d
 from munit_zoo.blocks.activations import ReLU
 from munit_zoo.blocks.norms import AdaIN, InstanceNorm
 from munit_zoo.errors import GraphError
@@ -70,21 +70,6 @@ def test_reflection_that_needs_more_than_there_is():
     with pytest.raises(GraphError, match=r"3×8 is too small to be padded by 3"):
         Padding(3, "reflect")(torch.zeros(1, 1, 3, 8))
     assert Padding(3, "replicate")(torch.zeros(1, 1, 3, 8)).shape == (1, 1, 9, 14)
-
-
-def test_upsampling_doubles_then_convolves():
-    up = UpsampleConv(4, 2, 5, norm=InstanceNorm, activation=ReLU).double()
-    x = image(1, 4, 6, 7)
-    doubled = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    torch.testing.assert_close(up(x), up.block(doubled))
-    assert up(x).shape == (1, 2, 12, 14)
-
-
-def test_upsampling_hands_parameters_on():
-    up = UpsampleConv(4, 2, 5, norm=AdaIN).double()
-    assert up.num_parameters == 4
-    x = image(1, 4, 6, 6)
-    assert not torch.equal(up(x, image(1, 4)), up(x, image(1, 4)))
 
 
 # Weight norms
