@@ -27,10 +27,11 @@ LAYERS = {
     "interop": 4,
     "testing": 4,
     "engine": 5,
+    "bench": 6,
     "api": 6,
-    "cli": 6,
-    "__init__": 7,
-    "__main__": 7,
+    "cli": 7,
+    "__init__": 8,
+    "__main__": 8,
 }
 NO_TORCH = ("errors", "domains", "registry", "config", "_version")
 
@@ -43,6 +44,8 @@ def imports() -> list[tuple[str, str, str]]:
         if relative.parts[:2] == ("testing", "skeletons"):
             continue  # a plug-in's files: they come to stand outside the package
         part = relative.parts[0] if len(relative.parts) > 1 else relative.stem
+        if relative.stem == "__main__":  # `python -m`: as high as the command line
+            part = "__main__"
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom):
                 assert node.level == 0, f"{relative}: relative import"

@@ -19,6 +19,7 @@ __all__ = [
     "Padding",
     "WeightNorm",
     "conv2d",
+    "replicate",
     "used_weight",
 ]
 
@@ -47,10 +48,23 @@ class Padding(nn.Module):
                 f"a map of {x.shape[2]}×{x.shape[3]} is too small to be padded by {self.amount} "
                 "by reflection: use larger images, fewer downsamplings or PAD_TYPE replicate"
             )
+        if self.mode == "replicate":
+            return replicate(x, self.amount)
         return F.pad(x, (self.amount,) * 4, mode=self.mode)
 
     def extra_repr(self) -> str:
         return f"{self.amount}, {self.mode}"
+
+
+def replicate(x: Tensor, amount: int) -> Tensor:
+    """A map (N, C, H, W) extended by `amount` pixels at all four sides with its border."""
+    if not torch.compiler.is_compiling():
+        return F.pad(x, (amount,) * 4, mode="replicate")
+    # the compiler mistakes the layout of F.pad's gradient for channels_last maps
+    top, bottom = x[:, :, :1], x[:, :, -1:]
+    x = torch.cat([*[top] * amount, x, *[bottom] * amount], dim=2)
+    left, right = x[..., :1], x[..., -1:]
+    return torch.cat([*[left] * amount, x, *[right] * amount], dim=3)
 
 
 class LegacySpectralConv2d(nn.Conv2d):

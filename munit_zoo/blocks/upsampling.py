@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from munit_zoo.blocks.conv import ConvBlock, Make, PadType, WeightNorm, used_weight
+from munit_zoo.blocks.conv import ConvBlock, Make, PadType, WeightNorm, replicate, used_weight
 
 __all__ = ["UpsampleConv", "fold_kernel", "folded_conv2d"]
 
@@ -92,8 +92,7 @@ def folded_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, pad_type: PadT
     """
     reach = weight.shape[-1] // 2
     small = (reach + 1) // 2
-    mode = "constant" if pad_type == "zero" else "replicate"
-    padded = F.pad(x, (small,) * 4, mode=mode)
+    padded = F.pad(x, (small,) * 4) if pad_type == "zero" else replicate(x, small)
     phases = fold_kernel(weight)
     repeated = None if bias is None else bias.repeat_interleave(4)
     y = F.conv2d(padded, phases.flatten(0, 1), repeated)

@@ -58,6 +58,9 @@ class EngineSettings:
     keep: newest snapshots kept; null keeps all.
     display: images in a grid. display_styles: translations of each.
     channels_last: memory format of images and convolutions.
+    compile: `default` or `max-autotune` compile each network with torch.compile, which takes
+        minutes once and is kept on disk.
+    cuda_graphs: record the whole step as one CUDA graph (one process, adam, adamw or rmsprop).
     """
 
     iterations: Positive = 1_000_000
@@ -74,3 +77,5 @@ class EngineSettings:
     display: Positive = 8
     display_styles: Positive = 4
     channels_last: bool = False
+    compile: Literal["off", "default", "max-autotune"] = "off"
+    cuda_graphs: bool = False

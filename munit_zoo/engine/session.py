@@ -16,6 +16,7 @@ from munit_zoo.config import Config
 from munit_zoo.data import Dataset
 from munit_zoo.data.seeding import rng
 from munit_zoo.data.stream import first_images
+from munit_zoo.engine.acceleration import eagerly
 from munit_zoo.engine.grids import grid_columns, save_grid, translation_grid
 from munit_zoo.engine.page import write_page
 from munit_zoo.engine.runs import Run
@@ -109,6 +110,7 @@ class Session:
             self.board.add_scalar("images_per_second", speed, iteration)
         self.progress.logged(iteration, by_term(values), speed)
 
+    @eagerly()
     @torch.no_grad()
     def grid(self, iteration: int) -> None:
         """Write the image grids and the page; the time they take is not the training's."""

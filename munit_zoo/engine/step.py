@@ -10,10 +10,20 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from munit_zoo.config import Config, bind
 from munit_zoo.data.seeding import noise
+from munit_zoo.engine.acceleration import (
+    GraphedStep,
+    Step,
+    compile_networks,
+    make_capturable,
+    networks_in,
+    networks_of,
+)
+from munit_zoo.errors import UsageError
 from munit_zoo.models import Objective, TranslationModel
 
-__all__ = ["Trainer", "draw_noise", "trained_parameters"]
+__all__ = ["Trainer", "build_optimizers", "draw_noise", "in_format", "trained_parameters"]
 
 
 def trained_parameters(
@@ -35,10 +45,31 @@ def trained_parameters(
     return found[0], found[1]
 
 
+def build_optimizers(
+    config: Config, model: TranslationModel, objective: Objective
+) -> list[torch.optim.Optimizer]:
+    """The optimizers of the generators' side and of the discriminators', as OPTIM has them."""
+    sides = (config.OPTIM.GENERATOR, config.OPTIM.DISCRIMINATOR)
+    return [
+        bind("optimizer", node)().build(parameters.values() or [torch.zeros(())])
+        for node, parameters in zip(sides, trained_parameters(model, objective), strict=True)
+    ]
+
+
+def in_format(env: Mapping[str, Tensor], *, channels_last: bool) -> dict[str, Tensor]:
+    """The inputs of a step, images in the memory format that is asked for."""
+    if not channels_last:
+        return dict(env)
+    return {
+        name: value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
+        for name, value in env.items()
+    }
+
+
 class Trainer:
     """Updates a model's discriminators and generators, once an iteration.
 
-    optimizers: of the generators' side and of the discriminators' (`trained_parameters`).
+    model, objective: on the device, in training mode. optimizers: as `build_optimizers` makes them.
     With several processes, each sees its own share of the batch; gradients are averaged.
     """
 
@@ -55,6 +86,25 @@ class Trainer:
         self.critics = self._setup(objective.critics)
         wrapped = [fabric.setup_optimizers(optimizer) for optimizer in optimizers]
         self.optimizers: tuple[Any, Any] = (wrapped[0], wrapped[1])
+        self._run: Step = self._step
+
+    def accelerate(self, config: Config) -> None:
+        """Compile the networks and record the step, where ENGINE asks for it: the same maths.
+
+        Raises UsageError where device, compiler or optimizer do not allow it.
+        """
+        networks = [*networks_of(self.model), *networks_in(self.objective)]
+        compile_networks(networks, config.ENGINE.COMPILE)
+        if not config.ENGINE.CUDA_GRAPHS:
+            return
+        device = self.fabric.device
+        if device.type != "cuda":
+            raise UsageError(f"ENGINE.CUDA_GRAPHS is for CUDA; the device is {device.type}")
+        if self.fabric.world_size > 1:
+            raise UsageError("ENGINE.CUDA_GRAPHS is for one process: leave --devices out")
+        for optimizer in self.optimizers:
+            make_capturable(optimizer.optimizer, device)
+        self._run = GraphedStep(self._step)
 
     def _setup(self, module: nn.Module) -> Any:
         """The module on the device, wrapped where it has something to train."""
@@ -68,6 +118,9 @@ class Trainer:
         Returns the unweighted parts of both losses by name, and the weighted totals
         `total/discriminator` and `total/generator`, detached.
         """
+        return self._run(env)
+
+    def _step(self, env: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for_generators, for_critics = self.optimizers
         names, fakes = self.generators(env)
         parts: dict[str, Tensor] = {}

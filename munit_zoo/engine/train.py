@@ -23,10 +23,11 @@ from munit_zoo.config import Config, Resolved, bind, domains_of
 from munit_zoo.data import Dataset
 from munit_zoo.data.seeding import rng
 from munit_zoo.data.stream import UnpairedBatches
+from munit_zoo.engine.acceleration import set_rate
 from munit_zoo.engine.devices import leave_group, make_fabric
 from munit_zoo.engine.runs import Run, Snapshot, find_snapshot, load_weights, same_training
 from munit_zoo.engine.session import Progress, Session, Silent, criteria_state, truncate_log
-from munit_zoo.engine.step import Trainer, draw_noise, trained_parameters
+from munit_zoo.engine.step import Trainer, build_optimizers, draw_noise, in_format
 from munit_zoo.errors import CheckpointError, DataError, UsageError
 from munit_zoo.models import Objective, TranslationModel, assemble
 
@@ -98,13 +99,7 @@ def train(
         model.to(memory_format=torch.channels_last)
     model.train()
     fabric.to_device(model)
-    named = trained_parameters(model, objective)
-    optimizers = [
-        bind("optimizer", node)().build(parameters.values() or [torch.zeros(())])
-        for node, parameters in zip(
-            (config.OPTIM.GENERATOR, config.OPTIM.DISCRIMINATOR), named, strict=True
-        )
-    ]
+    optimizers = build_optimizers(config, model, objective)
     trainer = Trainer(fabric, model, objective, optimizers)
     averaged = _average(model) if config.ENGINE.EMA is not None else None
     start = 0
@@ -119,6 +114,7 @@ def train(
     progress.started(start, config.ENGINE.ITERATIONS, str(fabric.device), notes)
     schedule = bind("schedule", config.OPTIM.SCHEDULE)()
     rates = [[group["lr"] for group in o.param_groups] for o in _base_rates(config, optimizers)]
+    trainer.accelerate(config)
 
     stream = UnpairedBatches(
         training,
@@ -140,7 +136,7 @@ def train(
             factor = schedule.factor(iteration, total)
             for optimizer, initial in zip(optimizers, rates, strict=True):
                 for group, rate in zip(optimizer.param_groups, initial, strict=True):
-                    group["lr"] = rate * factor
+                    set_rate(group, rate * factor)
             env = {
                 **batch,
                 **draw_noise(
@@ -153,8 +149,7 @@ def train(
                     count=stream.count,
                 ),
             }
-            if config.ENGINE.CHANNELS_LAST:
-                env = {k: _channels_last(v) for k, v in env.items()}
+            env = in_format(env, channels_last=config.ENGINE.CHANNELS_LAST)
             env = {k: v.to(fabric.device, non_blocking=True) for k, v in env.items()}
             parts = trainer.step(env)
             if averaged is not None:
@@ -330,6 +325,8 @@ def _base_rates(
     ):
         for group in optimizer.param_groups:
             group["lr"] = node.LR
+            if "capturable" in group:  # as a snapshot's run had it
+                group["capturable"] = False
     return list(optimizers)
 
 
@@ -339,10 +336,6 @@ def _seed_everything(seed: int, iteration: int, rank: int) -> None:
     torch.manual_seed(key)
     random.seed(key)
     np.random.seed(key % 2**32)  # for components that draw from NumPy's global generator
-
-
-def _channels_last(value: Tensor) -> Tensor:
-    return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
 
 
 def _agreed(fabric: Fabric, stop: threading.Event) -> bool:

@@ -1,0 +1,152 @@
+"""Faster forms of the same step: networks compiled one by one, the step as one CUDA graph."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from munit_zoo.errors import UsageError
+from munit_zoo.models import Objective, TranslationModel
+
+__all__ = [
+    "Compile",
+    "GraphedStep",
+    "Step",
+    "compile_networks",
+    "eagerly",
+    "make_capturable",
+    "networks_in",
+    "networks_of",
+    "set_rate",
+]
+
+Compile = Literal["off", "default", "max-autotune", "reduce-overhead"]
+Step = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+
+_MODES = {
+    "default": "default",
+    # graphs are recorded of the whole step (GraphedStep), not of each network
+    "max-autotune": "max-autotune-no-cudagraphs",
+    "reduce-overhead": "reduce-overhead",
+}
+_LIMIT = 64  # forms of one function that are kept: networks, domains, with and without gradient
+
+
+def networks_of(model: TranslationModel) -> list[nn.Module]:
+    """The networks of a model's domains: encoders, decoders, discriminators."""
+    networks = [network for domain in model.generators.values() for network in domain.children()]
+    return [*networks, *model.discriminators.values()]
+
+
+def networks_in(objective: Objective) -> list[nn.Module]:
+    """Criteria that hold a network, as the perceptual loss does."""
+    criteria = [*objective.losses.criteria.values(), *objective.critics.criteria.values()]
+    return [c for c in criteria if next(c.parameters(), None) is not None]
+
+
+def compile_networks(networks: Iterable[nn.Module], how: Compile) -> None:
+    """Compile each network on its own (torch.compile), in place: names, weights and snapshots stay.
+
+    Networks of one class share what is compiled. It happens at the first calls, and takes minutes
+    on a few CPU cores. how: `default`, `max-autotune`, `reduce-overhead` (CUDA graphs of each
+    network, for translation alone), or `off`.
+
+    Raises UsageError where the machine has no C++ compiler, which the compiled code needs.
+    """
+    if how == "off":
+        return
+    compiler = os.environ.get("CXX", "g++")
+    if not any(map(shutil.which, (compiler, "clang++", "cl"))):
+        raise UsageError(
+            f"ENGINE.COMPILE {how} needs a C++ compiler ({compiler} is not on the PATH): install "
+            "one, name it in the environment variable CXX, or set ENGINE.COMPILE=off"
+        )
+    import torch._dynamo  # the attribute does not exist before
+
+    settings: Any = torch._dynamo.config
+    name = "recompile_limit" if hasattr(settings, "recompile_limit") else "cache_size_limit"
+    setattr(settings, name, max(_LIMIT, getattr(settings, name)))
+    for network in networks:
+        network.compile(mode=_MODES[how], dynamic=False)
+
+
+@contextmanager
+def eagerly() -> Iterator[None]:
+    """Compiled networks run as written: for images of many shapes, seen once each."""
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def set_rate(group: dict[str, Any], rate: float) -> None:
+    """The learning rate of an optimizer's group; in place where a CUDA graph reads it."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
+
+
+def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Let a CUDA graph record an optimizer's step: all that changes becomes a tensor.
+
+    Raises UsageError for an optimizer that cannot.
+    """
+    for group in optimizer.param_groups:
+        if "capturable" not in group:
+            raise UsageError(
+                f"ENGINE.CUDA_GRAPHS: {type(optimizer).__name__} cannot be recorded; choose "
+                "adam, adamw or rmsprop in OPTIM, or set ENGINE.CUDA_GRAPHS=false"
+            )
+        group["capturable"] = True
+        group["lr"] = torch.tensor(float(group["lr"]), device=device)
+
+
+class GraphedStep:
+    """A step of training, recorded once as a CUDA graph and replayed: no launches from Python.
+
+    step: inputs by name to outputs by name; the same shapes at every call.
+    warm_up: calls that run as they are before one is recorded (optimizers and libraries set up
+        their state in them); every call is one step.
+    capture: records a function and returns what replays it; CUDA's by default.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        *,
+        warm_up: int = 3,
+        capture: Callable[[Callable[[], None]], Callable[[], None]] | None = None,
+    ) -> None:
+        self._step, self._left = step, warm_up
+        self._capture = capture or _capture
+        self._inputs: dict[str, Tensor] = {}
+        self._outputs: dict[str, Tensor] = {}
+        self._replay: Callable[[], None] | None = None
+
+    def __call__(self, env: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if self._left > 0:
+            self._left -= 1
+            return self._step(env)
+        if self._replay is None:
+            self._inputs = {name: value.clone() for name, value in env.items()}
+            self._replay = self._capture(self._record)
+        for name, value in env.items():
+            self._inputs[name].copy_(value)
+        self._replay()
+        return {name: value.clone() for name, value in self._outputs.items()}
+
+    def _record(self) -> None:
+        self._outputs = self._step(self._inputs)
+
+
+def _capture(record: Callable[[], None]) -> Callable[[], None]:
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        record()
+    return graph.replay
