@@ -127,6 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--count", type=int, default=8)
     command.add_argument("--out", type=Path, required=True, help="folder")
 
+    _bench(_add(commands, "bench", "_bench:bench", "measure throughput, memory and operations"))
+
     _add(commands, "doctor", "_show:doctor", "the environment, and why a plug-in does not work")
 
     command = _add(commands, "new-plugin", "_show:new_plugin", "write a plug-in package to fill in")
@@ -146,6 +148,42 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     _plugin(command)
     return parser
+
+
+def _bench(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "what",
+        nargs="*",
+        metavar="CONFIG|KEY=VALUE",
+        help="configs, and overrides for all of them; MUNIT as published, against the reference",
+    )
+    command.add_argument("--mode", help="train,translate,decode,component,data (translate,train)")
+    command.add_argument("--batch", default="1", help="batch sizes, as 1,8,32 (1)")
+    command.add_argument("--size", type=int, help="side of the images (the config's own)")
+    command.add_argument("--precision", help="fp32,tf32,bf16 (what the device can do)")
+    command.add_argument(
+        "--compile", default="off", help="off,default,max-autotune,graphs (off); graphs is for CUDA"
+    )
+    command.add_argument(
+        "--channels-last", nargs="?", const="on", help="on, off or off,on (the config's own)"
+    )
+    command.add_argument(
+        "--vary", action="append", default=[], metavar="KEY=V,V", help="compare values of a key"
+    )
+    command.add_argument("--styles", type=int, default=10, help="translations of an image (10)")
+    command.add_argument("--components", help="as norm:*,decoder:adain_resnet, alone")
+    command.add_argument("--reference", action="store_true", help="also the 2018 way; ratios to it")
+    command.add_argument("--seconds", type=float, default=5.0, help="an arm, at the least (5)")
+    command.add_argument("--rounds", type=int, default=5, help="at the least (5)")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the result")
+    command.add_argument("--md", type=Path, metavar="FILE", help="write it as Markdown")
+    command.add_argument("--plot", type=Path, metavar="FILE", help="draw img/s over batch")
+    command.add_argument("--compare", type=Path, metavar="OLD.json", help="with an older result")
+    command.add_argument(
+        "--fail-below", type=float, metavar="R", help="exit with 3 below R of the old speed"
+    )
+    _device(command)
+    _plugin(command)
 
 
 def _add(

@@ -14,7 +14,14 @@ from munit_zoo.errors import ConfigError, GraphError, MunitZooError, Problem
 from munit_zoo.models.base import TranslationModel
 from munit_zoo.models.objective import Objective, Term, check_shapes, reached_parameters, shape_of
 
-__all__ = ["Rehearsal", "assemble", "create_model", "rehearse", "smallest_size"]
+__all__ = [
+    "Rehearsal",
+    "assemble",
+    "create_model",
+    "meta_inputs",
+    "rehearse",
+    "smallest_size",
+]
 
 Sizes = Mapping[str, tuple[int, int]]
 
@@ -87,7 +94,7 @@ def rehearse(config: Config, sizes: Sizes) -> Rehearsal:
     graph = shadow.graph()
     failure: Exception | None = None
     try:
-        env = _env(shadow, sizes, [*graph.inputs])
+        env = meta_inputs(shadow, sizes, [*graph.inputs])
         everything = graph.plan(graph.nodes)
         values, _ = everything(shadow.views(), env)
         shapes = {name: shape_of(value) for name, value in {**env, **values}.items()}
@@ -105,7 +112,7 @@ def rehearse(config: Config, sizes: Sizes) -> Rehearsal:
     ]
     objective = Objective(shadow, shadows, share=config.ENGINE.SHARE)
     try:
-        env = _env(shadow, sizes, objective.plan.inputs)
+        env = meta_inputs(shadow, sizes, objective.plan.inputs)
         names, fakes = objective.generators(env)
         check_shapes(objective.terms, {**env, **names})
         total, _ = objective.losses(names, shadow.discriminators)
@@ -170,10 +177,10 @@ def smallest_size(config: Config, *, limit: int = 2048) -> int | None:
     return upper
 
 
-def _env(
-    model: TranslationModel, sizes: Sizes, names: list[str] | tuple[str, ...]
+def meta_inputs(
+    model: TranslationModel, sizes: Sizes, names: list[str] | tuple[str, ...], batch: int = 1
 ) -> dict[str, Tensor]:
-    """Inputs of the right shapes, one sample each, on `meta`."""
+    """Inputs of the right shapes, on `meta`."""
     env = {}
     for name in names:
         if model.is_noise(name):
@@ -181,7 +188,7 @@ def _env(
         else:
             domain = next(d for d in model.domains if f"x_{d.name}" == name)
             shape = (domain.channels, *sizes[domain.name])
-        env[name] = torch.empty((1, *shape), device="meta")
+        env[name] = torch.empty((batch, *shape), device="meta")
     return env
 
 

@@ -1,0 +1,384 @@
+"""From an arm to something that can be called again and again: one iteration a call."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from munit_zoo.bench.components import build_component
+from munit_zoo.bench.measure import allow_tf32, bytes_of
+from munit_zoo.bench.plan import Arm
+from munit_zoo.bench.reference import ReferenceTrainer, hyperparameters_of
+from munit_zoo.config import Config, bind, domains_of, load_config
+from munit_zoo.data.stream import UnpairedBatches
+from munit_zoo.engine.acceleration import compile_networks, networks_of
+from munit_zoo.engine.devices import make_fabric
+from munit_zoo.engine.step import Trainer, build_optimizers, in_format
+from munit_zoo.errors import UsageError
+from munit_zoo.models import TranslationModel, assemble, create_model, meta_inputs, rehearse
+
+__all__ = ["Work", "build_work"]
+
+INPUTS = 2
+"""Random batches that an arm takes in turn."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One iteration of an arm.
+
+    call: does it. images: how many it processes: pairs of images in training and loading,
+    translations in translating and decoding, samples for a component.
+    flop: operations of an iteration, counted. held: bytes that are kept between calls.
+    outcome: its result on a fixed input, to compare with the others of its group.
+    """
+
+    call: Callable[[], Any]
+    images: int
+    flop: float | None = None
+    held: Callable[[], int] = lambda: 0
+    outcome: Callable[[], Tensor] | None = None
+
+
+def build_work(arm: Arm, device: torch.device) -> Work:
+    """Build what an arm measures. Raises whatever makes it impossible: a size that the model
+    cannot take, a precision that the device does not have, memory that is not there."""
+    if arm.precision == "tf32" and device.type != "cuda":
+        raise UsageError(f"tf32 is for CUDA; the device is {device.type}")
+    if arm.compile == "graphs" and device.type != "cuda":
+        raise UsageError(f"CUDA graphs are for CUDA; the device is {device.type}")
+    if arm.mode == "component":
+        work = _component(arm, device)
+    elif arm.reference:
+        work = _reference(arm, device)
+    else:
+        work = _BUILDERS[arm.mode](arm, device)
+
+    def call() -> Any:
+        allow_tf32(arm.precision == "tf32")
+        return work.call()
+
+    return Work(call, work.images, work.flop, work.held, work.outcome)
+
+
+def _config(arm: Arm) -> Config:
+    own = [f"ENGINE.BATCH_SIZE={arm.batch}", f"ENGINE.PRECISION={arm.precision}"]
+    if arm.channels_last is not None:
+        own.append(f"ENGINE.CHANNELS_LAST={str(arm.channels_last).lower()}")
+    if arm.compile == "graphs":
+        own += ["ENGINE.COMPILE=default", "ENGINE.CUDA_GRAPHS=true"]
+    elif arm.compile != "off":
+        own.append(f"ENGINE.COMPILE={arm.compile}")
+    return load_config(arm.config, *arm.overrides, *own, *arm.variant)
+
+
+def _sizes(arm: Arm, config: Config) -> dict[str, tuple[int, int]]:
+    domains = domains_of(config)
+    if arm.size is not None:
+        return {domain.name: (arm.size, arm.size) for domain in domains}
+    factory = bind("dataset", config.DATA)
+    return {domain.name: factory(domain, "train").size for domain in domains}
+
+
+def _images(arm: Arm, config: Config, device: torch.device, seed: int) -> dict[str, Tensor]:
+    """Random images in [-1, 1] by domain, the same for every arm of a group."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = _sizes(arm, config)
+    return {
+        d.name: (2 * torch.rand(arm.batch, d.channels, *sizes[d.name], generator=generator) - 1).to(
+            device
+        )
+        for d in domains_of(config)
+    }
+
+
+# Training
+
+
+def _train(arm: Arm, device: torch.device) -> Work:
+    config = _config(arm)
+    sizes = _sizes(arm, config)
+    fabric = make_fabric(device.type, arm.precision)  # type: ignore[arg-type]
+    model, objective, _ = assemble(config, sizes)
+    if config.ENGINE.CHANNELS_LAST:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.train()
+    fabric.to_device(model)
+    optimizers = build_optimizers(config, model, objective)
+    trainer = Trainer(fabric, model, objective, optimizers)
+    trainer.accelerate(config)
+    batches = []
+    for seed in range(INPUTS):
+        env = {f"x_{name}": x for name, x in _images(arm, config, device, seed).items()}
+        env = {name: value for name, value in env.items() if name in objective.plan.inputs}
+        for name in objective.plan.inputs:
+            if model.is_noise(name):
+                shape = (arm.batch, *model.noise_shape(name, sizes))
+                env[name] = torch.randn(shape, device=device)
+        batches.append(in_format(env, channels_last=config.ENGINE.CHANNELS_LAST))
+    turns = itertools.cycle(batches)
+
+    def held() -> int:
+        states = [s for o in optimizers for s in o.state.values()]
+        kept = [v for s in states for v in s.values() if isinstance(v, Tensor)]
+        inputs = [value for env in batches for value in env.values()]
+        return bytes_of([*_tensors(model), *_gradients(model), *kept, *inputs])
+
+    flop = _training_flop(config, sizes, arm.batch)
+    return Work(lambda: trainer.step(next(turns)), arm.batch, flop, held)
+
+
+def _training_flop(config: Config, sizes: Mapping[str, tuple[int, int]], batch: int) -> float:
+    """Operations of a training iteration, counted on the `meta` device."""
+    objective = rehearse(config, sizes).objective
+    with torch.device("meta"):
+        shadow = create_model(config)
+    env = meta_inputs(shadow, sizes, objective.plan.inputs, batch)
+    critics = objective.critics.discriminators
+    with FlopCounterMode(display=False) as counter:
+        names, fakes = objective.generators(env)
+        if objective.has_critics:
+            objective.critics(fakes, env)[0].backward()
+        critics.requires_grad_(False)
+        objective.losses(names, dict(critics.items()))[0].backward()
+    return float(counter.get_total_flops())
+
+
+# Translating and decoding
+
+
+def _model(arm: Arm, config: Config, device: torch.device) -> TranslationModel:
+    """The model of a config with weights drawn under a fixed seed, ready to translate."""
+    torch.manual_seed(0)
+    model = create_model(config).eval().to(device)
+    if config.ENGINE.CHANNELS_LAST:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    how = {"graphs": "reduce-overhead"}.get(arm.compile, arm.compile)
+    compile_networks(networks_of(model), how)  # type: ignore[arg-type]
+    return model
+
+
+def _translate(arm: Arm, device: torch.device) -> Work:
+    config = _config(arm)
+    model = _model(arm, config, device)
+    source, target = model.ways[0]
+    styles = _styles(arm, model.style_dim, device)
+    batches = [_images(arm, config, device, seed)[source] for seed in range(INPUTS)]
+    if config.ENGINE.CHANNELS_LAST:
+        batches = [x.contiguous(memory_format=torch.channels_last) for x in batches]
+
+    def translate(model: TranslationModel, x: Tensor, styles: Tensor) -> Tensor:
+        with _autocast(arm, x.device):
+            return model.translate(x, target, styles if model.style_dim else 1, source=source)
+
+    turns = itertools.cycle(batches)
+    with torch.device("meta"):
+        shadow = create_model(config).eval()
+    flop = _flop(lambda: translate(shadow, batches[0].to("meta"), styles.to("meta")))
+    return Work(
+        lambda: translate(model, next(turns), styles),
+        arm.batch * (arm.styles if model.style_dim else 1),
+        flop,
+        lambda: bytes_of([*_tensors(model), *batches]),
+        lambda: translate(model, batches[0], styles).float(),
+    )
+
+
+def _styles(arm: Arm, style_dim: int, device: torch.device) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(arm.styles, style_dim, generator=generator).to(device)
+
+
+def _decode(arm: Arm, device: torch.device) -> Work:
+    config = _config(arm)
+    x = next(iter(_images(arm, config, device, 0).values()))
+    if config.ENGINE.CHANNELS_LAST:
+        x = x.contiguous(memory_format=torch.channels_last)
+    model = _model(arm, config, device)
+    with torch.device("meta"):
+        shadow = create_model(config).eval()
+    codes = [torch.randn(arm.batch, model.style_dim, device=device) for _ in range(INPUTS)]
+    decode = _decoder(arm, model, x)
+    count = _decoder(arm, shadow, x.to("meta"))
+    turns = itertools.cycle(codes)
+    return Work(
+        lambda: decode(next(turns)),
+        arm.batch,
+        _flop(lambda: count(codes[0].to("meta"))),
+        lambda: bytes_of([*_tensors(model), x]),
+    )
+
+
+@torch.no_grad()
+def _decoder(arm: Arm, model: TranslationModel, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """From style codes to translations of images whose content is encoded already."""
+    translation = model.graph().translations[model.ways[0]]
+    style, output = translation.style, translation.output
+    if style is None:
+        raise UsageError(f"{type(model).__name__} has no style to decode with: measure translate")
+    before, after = model.graph().plan((output,)).split(style)
+    views = model.views()
+
+    def run(steps: Iterable[Any], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        found = dict(values)
+        for node in steps:
+            found[node.name] = node.method(
+                views[node.exchanged], *[found[name] for name in node.arguments]
+            )
+        return found
+
+    with _autocast(arm, x.device):
+        known = run(before, {translation.source: x})
+
+    @torch.no_grad()
+    def decode(code: Tensor) -> Tensor:
+        with _autocast(arm, x.device):
+            return run(after, {**known, style: code})[output]
+
+    return decode
+
+
+# The reference
+
+
+def _reference(arm: Arm, device: torch.device) -> Work:
+    config = load_config(arm.config, *arm.overrides, f"ENGINE.BATCH_SIZE={arm.batch}")
+    hyper, kind = hyperparameters_of(config)
+    weights = _vgg(config) if hyper.get("vgg_w") else None
+    torch.manual_seed(0)
+    model = create_model(config)
+    trainer = ReferenceTrainer(hyper, kind, vgg_weights=weights)
+    trainer.load_from(model)
+    trainer.to(device).train(arm.mode == "train")
+    batches = [_images(arm, config, device, seed) for seed in range(INPUTS)]
+    turns = itertools.cycle(batches)
+    with torch.device("meta"):
+        shadow = ReferenceTrainer(hyper, kind, vgg_weights=weights).to("meta")
+    x_a, x_b = (batches[0][name].to("meta") for name in ("a", "b"))
+
+    def held() -> int:
+        optimizers = (trainer.gen_opt, trainer.dis_opt)
+        states = [s for o in optimizers for s in o.state.values()]
+        kept = [v for s in states for v in s.values() if isinstance(v, Tensor)]
+        inputs = [x for batch in batches for x in batch.values()]
+        return bytes_of([*_tensors(trainer), *_gradients(trainer), *kept, *inputs])
+
+    if arm.mode == "train":
+
+        def step() -> Any:
+            batch = next(turns)
+            return trainer.step(batch["a"], batch["b"])
+
+        return Work(step, arm.batch, _flop(lambda: shadow.step(x_a, x_b)), held)
+    styles = _styles(arm, hyper["gen"].get("style_dim", 0), device) if kind == "munit" else None
+
+    def translate(trainer: ReferenceTrainer, x: Tensor, styles: Tensor | None) -> Tensor:
+        return trainer.translate(x, "a2b", styles)
+
+    coded = None if styles is None else styles.to("meta")
+    return Work(
+        lambda: translate(trainer, next(turns)["a"], styles),
+        arm.batch * (arm.styles if styles is not None else 1),
+        _flop(lambda: translate(shadow, x_a, coded)),
+        held,
+        lambda: translate(trainer, batches[0]["a"], styles),
+    )
+
+
+def _vgg(config: Config) -> Mapping[str, Tensor]:
+    """The perceptual term's VGG-16, under torchvision's names."""
+    criterion = bind("loss", config.LOSSES.PERCEPTUAL)()
+    numbers = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+    return {
+        f"features.{number}.{name}": value
+        for number, convolution in zip(numbers, criterion.vgg.convolutions, strict=False)
+        for name, value in convolution.state_dict().items()
+    }
+
+
+# Components and data
+
+
+def _component(arm: Arm, device: torch.device) -> Work:
+    layout = bool(arm.channels_last)
+    size = arm.size or 256
+    part = build_component(arm.config, arm.batch, size, device, channels_last=layout)
+    shadow = build_component(
+        arm.config, arm.batch, size, torch.device("meta"), channels_last=layout
+    )
+    forward = part.forward
+    if arm.compile != "off":
+        compile_networks([part.module], "default" if arm.compile == "graphs" else arm.compile)  # type: ignore[arg-type]
+
+    def both(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
+        with _autocast(arm, device):
+            output = forward(*inputs)
+        total = torch.stack([o.float().sum() for o in _leaves(output)]).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    return Work(
+        lambda: both(forward, part.inputs),
+        arm.batch,
+        _flop(lambda: both(shadow.forward, shadow.inputs)),
+        lambda: bytes_of([*_tensors(part.module), *_leaves(part.inputs)]),
+    )
+
+
+def _data(arm: Arm, device: torch.device) -> Work:
+    """One worker's share: decode and transform the images of a batch, in this process."""
+    config = load_config(arm.config, *arm.overrides, f"ENGINE.BATCH_SIZE={arm.batch}")
+    factory = bind("dataset", config.DATA)
+    datasets = {domain.name: factory(domain, "train") for domain in domains_of(config)}
+    for dataset in datasets.values():
+        dataset.prepare()
+    stream = UnpairedBatches(datasets, seed=config.ENGINE.SEED, batch_size=arm.batch)
+    batches = stream.batches(0, 2**31)
+    return Work(lambda: next(batches), arm.batch)
+
+
+_BUILDERS: dict[str, Callable[[Arm, torch.device], Work]] = {
+    "train": _train,
+    "translate": _translate,
+    "decode": _decode,
+    "data": _data,
+}
+
+
+# Parts of them
+
+
+def _autocast(arm: Arm, device: torch.device) -> Any:
+    if arm.precision != "bf16" or device.type == "meta":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def _flop(call: Callable[[], Any]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return float(counter.get_total_flops())
+
+
+def _leaves(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, Mapping) else value
+    return [leaf for part in parts for leaf in _leaves(part)]
+
+
+def _tensors(module: Any) -> list[Tensor]:
+    if not isinstance(module, nn.Module):
+        return []
+    return [*module.parameters(), *module.buffers()]
+
+
+def _gradients(module: nn.Module) -> list[Tensor]:
+    return [p.grad for p in module.parameters() if p.grad is not None]
