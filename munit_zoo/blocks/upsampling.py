@@ -75,8 +75,11 @@ def _fold_last(weight: Tensor, phase: int) -> Tensor:
     """The last axis of a kernel, as the pixels of one phase (0: the first copy) see it."""
     reach = weight.shape[-1] // 2
     # the neighbours of a first copy pair up from one side, those of a second from the other
-    before = (reach + phase) % 2
-    return F.pad(weight, (before, 1 - before)).unflatten(-1, (-1, 2)).sum(-1)
+    if (reach + phase) % 2:
+        pairs = weight[..., 1::2] + weight[..., 2::2]
+        return torch.cat([weight[..., :1], pairs], dim=-1)
+    pairs = weight[..., :-1:2] + weight[..., 1::2]
+    return torch.cat([pairs, weight[..., -1:]], dim=-1)
 
 
 def folded_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, pad_type: PadType) -> Tensor:
