@@ -18,6 +18,7 @@ __all__ = [
     "PadType",
     "Padding",
     "WeightNorm",
+    "by_columns",
     "conv2d",
     "replicate",
     "used_weight",
@@ -138,11 +139,32 @@ def conv2d(
     return convolution
 
 
+def by_columns(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A convolution k×k at stride 1, unpadded, as k×1 convolutions that are shifted and added.
+
+    x: (N, C, H, W). weight: (C', C, k, k). The same result up to rounding. Where C' is a few
+    channels, a library's vectors of outputs stay mostly empty; here k·C' fill them.
+    """
+    out, _, _, columns = weight.shape
+    kernels = weight.permute(0, 3, 1, 2).flatten(0, 1).unsqueeze(-1)
+    parts = F.conv2d(x, kernels)
+    half = parts.dtype in (torch.float16, torch.bfloat16)
+    wide = (parts.float() if half else parts).unflatten(1, (out, columns))
+    width = x.shape[3] - columns + 1
+    total = wide[:, :, 0, :, :width]
+    for column in range(1, columns):
+        total = total + wide[:, :, column, :, column : column + width]
+    if bias is not None:
+        total = total + bias[:, None, None]
+    return total.to(parts.dtype)
+
+
 class ConvBlock(nn.Module):
     """Pad, convolve, normalise, activate.
 
     norm, activation: factories, `norm(num_features)` and `activation()`; None for none.
     padding: at each side; the default keeps the size at stride 1.
+    fold: compute a convolution to a few channels `by_columns`, on CPUs.
 
     `forward(x)`, or `forward(x, parameters)` where the norm takes parameters (AdaIN);
     `num_parameters` says how many.
@@ -161,10 +183,13 @@ class ConvBlock(nn.Module):
         activation: Make | None = None,
         weight_norm: WeightNorm = "none",
         bias: bool = True,
+        fold: bool = False,
     ) -> None:
         super().__init__()
         amount = (kernel_size - 1) // 2 if padding is None else padding
-        inside = pad_type == "zero"  # the convolution pads with zeros itself, without a copy
+        self.fold = fold and stride == 1 and kernel_size >= 5 and out_channels <= 4
+        # the convolution pads with zeros itself, without a copy
+        inside = pad_type == "zero" and not self.fold
         self.pad = Padding(0 if inside else amount, pad_type)
         self.conv = conv2d(
             in_channels,
@@ -180,7 +205,10 @@ class ConvBlock(nn.Module):
         self.num_parameters = int(getattr(self.norm, "num_parameters", 0))
 
     def forward(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
-        return self.finish(self.conv(self.pad(x)), parameters)
+        x = self.pad(x)
+        if self.fold and x.device.type == "cpu":
+            return self.finish(by_columns(x, used_weight(self.conv), self.conv.bias), parameters)
+        return self.finish(self.conv(x), parameters)
 
     def finish(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
         """What follows the convolution: norm and activation."""
