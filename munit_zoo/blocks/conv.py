@@ -20,7 +20,7 @@ __all__ = [
     "WeightNorm",
     "by_columns",
     "conv2d",
-    "replicate",
+    "extend",
     "used_weight",
 ]
 
@@ -49,23 +49,29 @@ class Padding(nn.Module):
                 f"a map of {x.shape[2]}×{x.shape[3]} is too small to be padded by {self.amount} "
                 "by reflection: use larger images, fewer downsamplings or PAD_TYPE replicate"
             )
-        if self.mode == "replicate":
-            return replicate(x, self.amount)
-        return F.pad(x, (self.amount,) * 4, mode=self.mode)
+        return extend(x, self.amount, self.mode)
 
     def extra_repr(self) -> str:
         return f"{self.amount}, {self.mode}"
 
 
-def replicate(x: Tensor, amount: int) -> Tensor:
-    """A map (N, C, H, W) extended by `amount` pixels at all four sides with its border."""
-    if not torch.compiler.is_compiling():
-        return F.pad(x, (amount,) * 4, mode="replicate")
-    # the compiler mistakes the layout of F.pad's gradient for channels_last maps
-    top, bottom = x[:, :, :1], x[:, :, -1:]
-    x = torch.cat([*[top] * amount, x, *[bottom] * amount], dim=2)
-    left, right = x[..., :1], x[..., -1:]
-    return torch.cat([*[left] * amount, x, *[right] * amount], dim=3)
+def extend(x: Tensor, amount: int, mode: str) -> Tensor:
+    """A map (N, C, H, W), or a line (N, C, L), longer by `amount` at each end of its axes.
+
+    mode: `constant` (zeros), `reflect` or `replicate`.
+    """
+    if mode == "replicate" and torch.compiler.is_compiling():
+        # the compiler mistakes the layout of F.pad's gradient for channels_last maps
+        for dim in range(2, x.dim()):
+            first, last = x.narrow(dim, 0, 1), x.narrow(dim, -1, 1)
+            x = torch.cat([*[first] * amount, x, *[last] * amount], dim=dim)
+        return x
+    amounts = (amount,) * (2 * (x.dim() - 2))
+    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        # autocast would pad in float32, to and fro between two convolutions in half precision
+        with torch.autocast("cpu", enabled=False):
+            return F.pad(x, amounts, mode=mode)
+    return F.pad(x, amounts, mode=mode)
 
 
 class LegacySpectralConv2d(nn.Conv2d):

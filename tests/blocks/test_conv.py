@@ -189,3 +189,12 @@ def test_columns_are_added_up_in_full_precision():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         ours = block(x)
     torch.testing.assert_close(ours.float(), block(x), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("pad_type", ["reflect", "replicate", "zero"])
+def test_padding_keeps_half_precision_under_autocast(pad_type):
+    x = torch.randn(1, 2, 5, 5).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        padded = Padding(2, pad_type)(x)
+    assert padded.dtype == torch.bfloat16
+    torch.testing.assert_close(padded, Padding(2, pad_type)(x))
