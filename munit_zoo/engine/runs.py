@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from munit_zoo._version import __version__
 from munit_zoo.config import Config, Resolved, resolve
+from munit_zoo.engine.acceleration import memory_format
 from munit_zoo.errors import CheckpointError, ConfigError, Problem, UsageError
 from munit_zoo.models import TranslationModel, create_model
 
@@ -217,13 +218,16 @@ def load_model(
     Raises CheckpointError for a folder that is neither, or weights that do not fit.
     """
     run, snapshot = find_snapshot(Path(path))
-    model = create_model(run.resolved().config)
+    config = run.resolved().config
+    model = create_model(config)
     part = "ema" if ema and snapshot.has("ema") else "generators"
     load_weights(model.generators, snapshot.weights(part), f"{snapshot.folder} ({part})")
     if snapshot.has("discriminators"):
         discriminators = snapshot.weights("discriminators")
         load_weights(model.discriminators, discriminators, f"{snapshot.folder} (discriminators)")
-    return model.to(device).eval()
+    layout = memory_format(config, device)
+    model.to(device).to(memory_format=layout)  # type: ignore[call-overload]
+    return model.eval()
 
 
 def find_snapshot(path: Path) -> tuple[Run, Snapshot]:

@@ -23,11 +23,11 @@ from munit_zoo.config import Config, Resolved, bind, domains_of
 from munit_zoo.data import Dataset
 from munit_zoo.data.seeding import rng
 from munit_zoo.data.stream import UnpairedBatches
-from munit_zoo.engine.acceleration import set_rate
+from munit_zoo.engine.acceleration import in_format, memory_format, set_rate
 from munit_zoo.engine.devices import leave_group, make_fabric
 from munit_zoo.engine.runs import Run, Snapshot, find_snapshot, load_weights, same_training
 from munit_zoo.engine.session import Progress, Session, Silent, criteria_state, truncate_log
-from munit_zoo.engine.step import Trainer, build_optimizers, draw_noise, in_format
+from munit_zoo.engine.step import Trainer, build_optimizers, draw_noise
 from munit_zoo.errors import CheckpointError, DataError, UsageError
 from munit_zoo.models import Objective, TranslationModel, assemble
 
@@ -95,8 +95,8 @@ def train(
         fabric.barrier()
         run = run or Run.open(folder)
 
-    if config.ENGINE.CHANNELS_LAST:
-        model.to(memory_format=torch.channels_last)
+    layout = memory_format(config, fabric.device)
+    model.to(memory_format=layout)  # type: ignore[call-overload]
     model.train()
     fabric.to_device(model)
     optimizers = build_optimizers(config, model, objective)
@@ -149,7 +149,7 @@ def train(
                     count=stream.count,
                 ),
             }
-            env = in_format(env, channels_last=config.ENGINE.CHANNELS_LAST)
+            env = in_format(env, layout)
             env = {k: v.to(fabric.device, non_blocking=True) for k, v in env.items()}
             parts = trainer.step(env)
             if averaged is not None:
