@@ -95,7 +95,10 @@ class TranslationModel(nn.Module):
 
         name: as in `inputs`. sizes: per domain (h, w) of its images.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no random input {name!r}")
+        raise GraphError(
+            f"{type(self).__name__} does not say how {name!r} is drawn: define "
+            "noise_shape(name, sizes), which returns the shape of one sample"
+        )
 
     def is_noise(self, name: str) -> bool:
         """Whether an input is drawn, not an image."""
