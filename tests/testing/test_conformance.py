@@ -367,6 +367,11 @@ class Opened(Images):
         self.scale = lambda x: x
 
 
+def first_failure(kind: str, name: str) -> None:
+    for check in checks(kind, name):
+        check()
+
+
 @pytest.fixture
 def registered():
     """Registers a class under the name test_fault, for one test."""
@@ -416,8 +421,7 @@ def registered():
 def test_a_fault_is_told_to_its_author(registered, kind: str, component, message: str):
     registered(kind, component)
     with pytest.raises(ConformanceError, match=message):
-        for check in checks(kind, "test_fault"):
-            check()
+        first_failure(kind, "test_fault")
 
 
 def test_whatever_a_component_raises_is_a_conformance_error(registered):
