@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
+import keyword
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from munit_zoo._version import __version__
 from munit_zoo.errors import UsageError, suggest
-from munit_zoo.registry import CONTRACTS
+from munit_zoo.registry import CONTRACTS, CORE, REGISTRIES, canonical
 
 __all__ = ["KINDS", "write_plugin"]
 
@@ -38,16 +40,15 @@ def write_plugin(name: str, out: Path, kinds: Sequence[str] = ("norm", "loss")) 
 
     name: of the distribution (`my-stains`); module and component names are made of it.
     out: the folder to write the package's folder into.
-    Returns the files. Raises UsageError for a name that cannot be one, an unknown kind, or a folder
-    that exists.
+    Returns the files. Raises UsageError for a name that cannot be one or is taken, an unknown kind,
+    or a folder that exists.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
-        raise UsageError(
-            f"{name!r} is no name for a distribution: lower-case words joined by '-', as my-stains"
-        )
+    _check_name(name)
+    kinds = [kind.replace("-", "_") for kind in kinds]
     for kind in kinds:
         if kind not in KINDS:
-            raise UsageError(f"--kind {kind}: {suggest(kind, KINDS)} Kinds: {', '.join(KINDS)}.")
+            hint = f"{suggest(kind, KINDS)} Kinds: {', '.join(KINDS)}.".strip()
+            raise UsageError(f"no skeleton for the kind {kind!r}. {hint}")
     folder = out / name
     if folder.exists():
         raise UsageError(f"{folder} exists; choose another name or --out")
@@ -75,6 +76,21 @@ def write_plugin(name: str, out: Path, kinds: Sequence[str] = ("norm", "loss")) 
         path.write_text(text, encoding="utf-8")
         written.append(path)
     return written
+
+
+def _check_name(name: str) -> None:
+    """Raises UsageError where a distribution, or its module, cannot have a name."""
+    module = name.replace("-", "_")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(module):
+        raise UsageError(
+            f"{name!r} is no name for a distribution: lower-case words joined by '-', as my-stains"
+        )
+    spec = None if name == CORE else importlib.util.find_spec(module)
+    ours = {canonical(e.distribution) for one in REGISTRIES.values() for e in one.entries()}
+    # an installed plug-in of this very name may be written anew; a bare folder is no module
+    taken = spec is not None and spec.origin is not None and name not in ours
+    if name == CORE or taken:
+        raise UsageError(f"{name!r} is taken: a module {module} is installed; choose another name")
 
 
 def _class(kind: str) -> str:

@@ -75,7 +75,11 @@ def test_a_new_plugin_of_every_kind_passes_its_tests_untouched(tmp_path):
     ("name", "kinds", "message"),
     [
         ("My Stains", ("norm",), "lower-case words joined by '-'"),
-        ("stains", ("nrom",), "Did you mean 'norm'"),
+        ("stains", ("nrom",), "no skeleton for the kind 'nrom'. Did you mean 'norm'"),
+        ("stains", ("optimizer",), "no skeleton for the kind 'optimizer'. Kinds: norm"),
+        ("munit-zoo", ("norm",), "'munit-zoo' is taken: a module munit_zoo is installed"),
+        ("torch", ("norm",), "'torch' is taken"),
+        ("class", ("norm",), "no name for a distribution"),
         ("taken", ("norm",), "exists; choose another name"),
     ],
 )
