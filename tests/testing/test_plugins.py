@@ -68,7 +68,21 @@ def test_a_new_plugin_of_every_kind_passes_its_tests_untouched(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 100
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 150
+
+
+def test_a_new_plugin_may_ship_configs_alone(tmp_path):
+    write_plugin("my-sets", tmp_path, ["configs"])
+    install(tmp_path / "my-sets", tmp_path / "site")
+    listed = run(tmp_path / "site", "list", "configs").stdout
+    assert re.search(r"my_sets/shapes +plug-in, my-sets 0\.1\.0", listed)
+    tests = tmp_path / "my-sets" / "tests"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{ROOT}"},
+        check=False,
+    )
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize(
