@@ -108,6 +108,8 @@ def test_the_documentations_example_works_as_written(tmp_path):
     blocks = dict(re.findall(r"```\w+\n# ([\w./]+)\n(.*?)```", text, flags=re.S))
     assert {
         "my_stains/norms.py",
+        "my_stains/recipe.py",
+        "restyle.yaml",
         "pyproject.toml",
         "tests/test_my_stains.py",
         "mine.yaml",
@@ -121,8 +123,9 @@ def test_the_documentations_example_works_as_written(tmp_path):
     (package / "my_stains/__init__.py").write_text("")
     site = tmp_path / "site"
     install(package, site)
-    done = run(site, "config", "check", str(package / "mine.yaml"))
-    assert done.returncode == 0, done.stderr
+    for config in ("mine.yaml", "restyle.yaml"):
+        done = run(site, "config", "check", str(package / config))
+        assert done.returncode == 0, done.stderr
     tests = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(package / "tests")],
         env={**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"},
@@ -131,7 +134,7 @@ def test_the_documentations_example_works_as_written(tmp_path):
         check=False,
         cwd=package,
     )
-    assert re.search(r"\b12 passed", tests.stdout), tests.stdout[-2000:]
+    assert re.search(r"\b23 passed", tests.stdout), tests.stdout[-2000:]
     cube = ["munit/shapes", "MODEL.DECODER.ACTIVATION.NAME=cube"]
     assert run(site, "config", "check", *cube).returncode == 2
     local = run(site, "config", "check", *cube, "--plugin", str(package / "my_file.py"))
