@@ -34,6 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from munit_zoo.registry import load_plugin_file
 
             load_plugin_file(file)
+        if os.environ.get("MUNIT_ZOO_STRICT_PLUGINS") and function != "doctor":  # which explains
+            from munit_zoo.config import require_sound_plugins
+
+            require_sound_plugins()
         command = getattr(importlib.import_module(f"munit_zoo.cli.{module}"), function)
         return int(command(chosen) or 0)
     except MunitZooError as error:
@@ -133,7 +137,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _add(commands, "new-plugin", "_show:new_plugin", "write a plug-in package to fill in")
     command.add_argument("name", help="of the distribution, as my-stains")
-    command.add_argument("--kind", action="append", help="of component: norm, loss, … (both)")
+    command.add_argument(
+        "--kind", action="append", help="norm, loss, named-loss, …, configs (norm and loss)"
+    )
     command.add_argument("--out", type=Path, default=Path(), help="folder (the current one)")
 
     importer = commands.add_parser("import", help="take over another project's checkpoint")

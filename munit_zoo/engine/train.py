@@ -25,7 +25,14 @@ from munit_zoo.data.seeding import rng
 from munit_zoo.data.stream import UnpairedBatches
 from munit_zoo.engine.acceleration import in_format, memory_format, set_rate
 from munit_zoo.engine.devices import leave_group, make_fabric
-from munit_zoo.engine.runs import Run, Snapshot, find_snapshot, load_weights, same_training
+from munit_zoo.engine.runs import (
+    Run,
+    Snapshot,
+    find_snapshot,
+    load_weights,
+    plugin_records,
+    same_training,
+)
 from munit_zoo.engine.session import Progress, Session, Silent, criteria_state, truncate_log
 from munit_zoo.engine.step import Trainer, build_optimizers, draw_noise
 from munit_zoo.errors import CheckpointError, DataError, UsageError
@@ -111,6 +118,8 @@ def train(
         session = Session(run, config, model, averaged, objective, optimizers, datasets, progress)
     notes = [f"frozen, as no active term reaches it: {n}" for n in rehearsal.unreached_networks()]
     notes += _skipped(training) + missing
+    if leader and resume:
+        notes += run.goes_on_with(plugins, start)
     progress.started(start, config.ENGINE.ITERATIONS, str(fabric.device), notes)
     schedule = bind("schedule", config.OPTIM.SCHEDULE)()
     rates = [[group["lr"] for group in o.param_groups] for o in _base_rates(config, optimizers)]
@@ -248,7 +257,7 @@ def _record(
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "torch": torch.__version__,
-        "plugins": [str(file) for file in plugins],
+        "plugins": plugin_records(plugins),
         "init_from": None if init_from is None else str(init_from),
         "data": {
             split: None

@@ -95,7 +95,10 @@ class TranslationModel(nn.Module):
 
         name: as in `inputs`. sizes: per domain (h, w) of its images.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no random input {name!r}")
+        raise GraphError(
+            f"{type(self).__name__} does not say how {name!r} is drawn: define "
+            "noise_shape(name, sizes), which returns the shape of one sample"
+        )
 
     def is_noise(self, name: str) -> bool:
         """Whether an input is drawn, not an image."""
@@ -307,15 +310,8 @@ def _term_problems(
     graph: Graph, name: str, criterion: Any, pairs: tuple[tuple[str, ...], ...] | None
 ) -> Iterator[tuple[str, str]]:
     """What is wrong with one loss term, as (key, message)."""
-    contract = getattr(criterion, "contract", None)
-    label = criterion.__name__
-    if contract not in ("pair", "adversarial", "named"):
-        yield (
-            "NAME",
-            f"{label} does not say how it is called: give the class the attribute "
-            "contract = 'pair', 'adversarial' or 'named'",
-        )
-    elif contract != "pair":
+    contract, label = criterion.contract, criterion.__name__
+    if contract != "pair":
         if pairs is not None:
             yield (
                 "PAIRS",
@@ -324,8 +320,7 @@ def _term_problems(
         elif name in graph.terms:
             yield "NAME", f"the term {name.upper()} compares tensors; {label} is {contract}"
         if contract == "named":
-            reads = getattr(criterion, "reads", ())
-            for problem in map(graph.unknown, reads if isinstance(reads, tuple) else ()):
+            for problem in map(graph.unknown, getattr(criterion, "reads", ())):
                 if problem:
                     yield "NAME", problem
     elif pairs is None and name not in graph.terms:

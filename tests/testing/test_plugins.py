@@ -68,14 +68,32 @@ def test_a_new_plugin_of_every_kind_passes_its_tests_untouched(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 100
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 150
+
+
+def test_a_new_plugin_may_ship_configs_alone(tmp_path):
+    write_plugin("my-sets", tmp_path, ["configs"])
+    install(tmp_path / "my-sets", tmp_path / "site")
+    listed = run(tmp_path / "site", "list", "configs").stdout
+    assert re.search(r"my_sets/shapes +plug-in, my-sets 0\.1\.0", listed)
+    tests = tmp_path / "my-sets" / "tests"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{ROOT}"},
+        check=False,
+    )
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize(
     ("name", "kinds", "message"),
     [
         ("My Stains", ("norm",), "lower-case words joined by '-'"),
-        ("stains", ("nrom",), "Did you mean 'norm'"),
+        ("stains", ("nrom",), "no skeleton for the kind 'nrom'. Did you mean 'norm'"),
+        ("stains", ("optimizer",), "no skeleton for the kind 'optimizer'. Kinds: norm"),
+        ("munit-zoo", ("norm",), "'munit-zoo' is taken: a module munit_zoo is installed"),
+        ("torch", ("norm",), "'torch' is taken"),
+        ("class", ("norm",), "no name for a distribution"),
         ("taken", ("norm",), "exists; choose another name"),
     ],
 )
@@ -90,6 +108,8 @@ def test_the_documentations_example_works_as_written(tmp_path):
     blocks = dict(re.findall(r"```\w+\n# ([\w./]+)\n(.*?)```", text, flags=re.S))
     assert {
         "my_stains/norms.py",
+        "my_stains/recipe.py",
+        "restyle.yaml",
         "pyproject.toml",
         "tests/test_my_stains.py",
         "mine.yaml",
@@ -103,8 +123,9 @@ def test_the_documentations_example_works_as_written(tmp_path):
     (package / "my_stains/__init__.py").write_text("")
     site = tmp_path / "site"
     install(package, site)
-    done = run(site, "config", "check", str(package / "mine.yaml"))
-    assert done.returncode == 0, done.stderr
+    for config in ("mine.yaml", "restyle.yaml"):
+        done = run(site, "config", "check", str(package / config))
+        assert done.returncode == 0, done.stderr
     tests = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(package / "tests")],
         env={**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"},
@@ -113,7 +134,7 @@ def test_the_documentations_example_works_as_written(tmp_path):
         check=False,
         cwd=package,
     )
-    assert re.search(r"\b12 passed", tests.stdout), tests.stdout[-2000:]
+    assert re.search(r"\b23 passed", tests.stdout), tests.stdout[-2000:]
     cube = ["munit/shapes", "MODEL.DECODER.ACTIVATION.NAME=cube"]
     assert run(site, "config", "check", *cube).returncode == 2
     local = run(site, "config", "check", *cube, "--plugin", str(package / "my_file.py"))
@@ -151,7 +172,7 @@ POINT = '[project.entry-points."munit_zoo.norms"]\n{name} = "{module}:Mine"\n'
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """Seven distributions, most of them troublesome."""
+    """Several distributions, most of them troublesome."""
     folder, site = tmp_path_factory.mktemp("packages"), tmp_path_factory.mktemp("site")
 
     def point(module: str, name: str) -> str:
@@ -168,6 +189,9 @@ def site(tmp_path_factory) -> Path:
         ("zoo-cuckoo", GOOD, point("zoo_cuckoo", "instance"), ""),
         ("zoo-newer", GOOD, point("zoo_newer", "newer"), '"munit-zoo>=99"'),
         ("zoo-decorated", decorated, point("zoo_decorated", "decorated"), ""),
+        ("zoo-exits", "raise SystemExit(9)", point("zoo_exits", "exiting"), ""),
+        ("zoo-misspelt", GOOD, point("zoo_misspelt", "x").replace("norms", "norm"), ""),
+        ("zoo-shelf", "", '[project.entry-points."munit_zoo.configs"]\nx = "zoo_gone.y"\n', ""),
     ]:
         install(package(folder, name, body, points, requires), site)
     return site
@@ -188,6 +212,7 @@ def test_others_are_not_hurt(site):
     [
         ("raising", "zoo-raises 1.5.*RuntimeError: no luck"),
         ("breaking", r"zoo-breaks 1.5.*positional parameters \(channels\)"),
+        ("exiting", "zoo-exits 1.5.*SystemExit: 9"),
         ("twice", "zoo-one 1.5 and zoo-two 1.5; write 'zoo-one:twice' or 'zoo-two:twice'"),
         ("newer", "zoo-newer 1.5.*needs munit-zoo>=99; this is munit-zoo 0.1.0"),
     ],
@@ -231,7 +256,11 @@ def test_doctor_explains_each(site):
         "cause: RuntimeError: no luck",
         "broken: norm zoo-breaks:breaking",
         "broken: norm zoo-newer:newer",
+        "broken: norm zoo-exits:exiting",
         "claimed twice: norm twice, by zoo-one 1.5 and zoo-two 1.5",
+        "broken: the configs of zoo-shelf 1.5: the entry point names the package zoo_gone.y",
+        "zoo-misspelt 1.5 has entry points in the group 'munit_zoo.norm', which is none. "
+        "Did you mean 'munit_zoo.norms'",
     ):
         assert text in done.stdout, done.stdout
 
@@ -242,3 +271,33 @@ def test_the_environment_chooses_plugins(site):
     strict = check_norm(site, "instance", MUNIT_ZOO_STRICT_PLUGINS="1")
     assert strict.returncode == 2
     assert run(site, "doctor", MUNIT_ZOO_PLUGINS="").returncode == 0
+    absent = run(site, "doctor", MUNIT_ZOO_PLUGINS="zoo-one, zoo-absent")
+    assert "MUNIT_ZOO_PLUGINS names zoo-absent, which is not installed" in absent.stdout
+    assert absent.returncode == 1
+
+
+@pytest.mark.parametrize(
+    "command", [("list",), ("describe", "loss", "l1"), ("config", "show", "munit/shapes")]
+)
+def test_strictness_stops_every_command_but_doctor(site, command):
+    done = run(site, *command, MUNIT_ZOO_STRICT_PLUGINS="1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("munit-zoo: MUNIT_ZOO_STRICT_PLUGINS is set and an installed")
+    doctor = run(site, "doctor", MUNIT_ZOO_STRICT_PLUGINS="1").stdout
+    assert "broken: norm zoo-newer:newer" in doctor
+    shelf = run(site, *command, MUNIT_ZOO_STRICT_PLUGINS="1", MUNIT_ZOO_PLUGINS="zoo-shelf")
+    assert "broken: the configs of zoo-shelf 1.5" in shelf.stderr
+
+
+def test_list_configs_shows_origins_and_the_broken(site):
+    text = run(site, "list", "configs").stdout
+    assert "BROKEN: the configs of zoo-shelf 1.5" in text
+    assert "munit/shapes\n" in text
+
+
+def test_doctor_works_without_torch(tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError('libcudart.so.12 is missing')")
+    done = run(tmp_path, "doctor", MUNIT_ZOO_PLUGINS="")
+    assert done.returncode == 1
+    assert "torch cannot be imported: ImportError: libcudart.so.12 is missing" in done.stdout
+    assert "Traceback" not in done.stderr
