@@ -13,6 +13,7 @@ TITLES = {
     "inference": "Inference",
     "savings": "What each saving of equal maths brings: training",
     "savings_inference": "What each saving of equal maths brings: inference",
+    "layout": "Channels last: training",
     "optimizer": "Fused Adam",
     "components": "Components alone, forward and backward",
     "data": "Loading",
