@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -136,7 +137,10 @@ def peak_memory(call: Callable[[], object], device: torch.device, held: int) -> 
         return None
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+    with (
+        _no_stderr(),
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded,
+    ):
         call()
     events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]
     live = peak = 0
@@ -144,6 +148,19 @@ def peak_memory(call: Callable[[], object], device: torch.device, held: int) -> 
         live += event.nbytes()
         peak = max(peak, live)
     return held + peak if events else None
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Without what libraries write to the process's standard error: the profiler's chatter."""
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def bytes_of(tensors: Sequence[Tensor]) -> int:

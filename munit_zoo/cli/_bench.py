@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -24,7 +23,6 @@ SLOWER = 3
 
 def bench(chosen: argparse.Namespace) -> int:
     """Exit status: 0; 2 where nothing could be measured; 3 for --fail-below."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # before torch is loaded: its profiler's chatter
     from munit_zoo.bench.report import compare_results, read_result, save_plot, to_markdown
     from munit_zoo.bench.run import run
 
