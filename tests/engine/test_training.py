@@ -332,3 +332,13 @@ def test_global_randomness_is_not_what_training_draws_from(tmp_path, overrides):
     train(few, tmp_path / "two", device="cpu")
     one, two = (weights_of(tmp_path / name, 2) for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("key", ["ENGINE.CUDA_GRAPHS=true", "ENGINE.COMPILE=default"])
+def test_an_acceleration_that_cannot_be_had_is_refused_before_anything_is_written(
+    tmp_path, overrides, monkeypatch, key
+):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UsageError, match=key.partition("=")[0]):
+        train(resolve("munit/shapes", [*overrides, key]), tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
