@@ -22,6 +22,7 @@ __all__ = [
     "UnknownComponentError",
     "UsageError",
     "WeightsError",
+    "an",
     "suggest",
 ]
 
@@ -38,6 +39,11 @@ def suggest(word: str, known: Iterable[str], *, limit: int = 3) -> str:
         return ""
     found = dict.fromkeys(by_fold[match] for match in near)
     return "Did you mean " + " or ".join(map(repr, found)) + "?"
+
+
+def an(noun: str) -> str:
+    """A noun with its article: `an activation`, `a norm`."""
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
 
 
 class MunitZooError(Exception):

@@ -34,6 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from munit_zoo.registry import load_plugin_file
 
             load_plugin_file(file)
+        if os.environ.get("MUNIT_ZOO_STRICT_PLUGINS") and function != "doctor":  # which explains
+            from munit_zoo.config import require_sound_plugins
+
+            require_sound_plugins()
         command = getattr(importlib.import_module(f"munit_zoo.cli.{module}"), function)
         return int(command(chosen) or 0)
     except MunitZooError as error:

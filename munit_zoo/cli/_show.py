@@ -7,16 +7,14 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from munit_zoo.errors import GraphError
-from munit_zoo.registry import REGISTRIES, Entry, Registry, registry
+from munit_zoo.errors import GraphError, an
+from munit_zoo.registry import CORE, REGISTRIES, Entry, Registry, registry
 
 
 def list_components(chosen: argparse.Namespace) -> None:
     """`munit-zoo list [KIND] [PATTERN]`."""
     if chosen.kind in ("config", "configs"):
-        from munit_zoo.config import list_configs
-
-        _print_configs(list_configs(), chosen.pattern)
+        _print_configs(chosen.pattern)
         return
     registries = [registry(chosen.kind)] if chosen.kind else list(REGISTRIES.values())
     for one in registries:
@@ -36,12 +34,18 @@ def list_components(chosen: argparse.Namespace) -> None:
         )
 
 
-def _print_configs(names: list[str], pattern: str) -> None:
+def _print_configs(pattern: str) -> None:
     import fnmatch
 
-    for name in names:
+    from munit_zoo.config import shelved, shelves
+
+    for name, shelf in shelved().items():
         if fnmatch.fnmatchcase(name, pattern):
-            print(name)
+            origin = "" if shelf.distribution == CORE else f"plug-in, {shelf.source}"
+            print(f"{name:<26}{origin}".rstrip())
+    for shelf in shelves():
+        if shelf.problem:
+            print(f"BROKEN: the configs of {shelf.source}: {shelf.problem}")
 
 
 def _origin(one: Registry, name: str) -> str:
@@ -70,8 +74,7 @@ def describe(chosen: argparse.Namespace) -> None:
     print("keys:" if found.settings else "keys: none")
     for setting in found.settings.values():
         default = "required" if setting.required else f"default {_value(setting.default)}"
-        article = "an" if setting.slot and setting.slot[0] in "aeiou" else "a"
-        kind = f"{article} {setting.slot}" if setting.slot else expected(setting.annotation)
+        kind = an(setting.slot) if setting.slot else expected(setting.annotation)
         print(f"  {setting.key:<22}{kind}; {default}")
     if found.entry.kind == "model":
         _describe_graph(found.component)
@@ -106,8 +109,9 @@ def _describe_graph(recipe: Any) -> None:
 
 
 def doctor(_: argparse.Namespace) -> int:
-    """`munit-zoo doctor`: status 1 where a plug-in is broken."""
+    """`munit-zoo doctor`: status 1 where torch or a plug-in is broken."""
     import importlib.metadata
+    import importlib.util
     import os
     import platform
 
@@ -119,14 +123,7 @@ def doctor(_: argparse.Namespace) -> int:
             print(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             print(f"{name}: not installed. pip install {name}")
-    import torch
-
-    devices = {"cpu": True, "cuda": torch.cuda.is_available()}
-    devices["mps"] = torch.backends.mps.is_available()
-    print("devices: " + ", ".join(name for name, present in devices.items() if present))
-    if not devices["cuda"]:
-        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
-        print(f"  no CUDA device: torch is {built}, and sees none")
+    sound = _devices_report()
     for extra, module, use in (("test", "pytest", "plug-ins' conformance tests"),):
         if importlib.util.find_spec(module) is None:
             print(
@@ -135,33 +132,91 @@ def doctor(_: argparse.Namespace) -> int:
     for variable in ("MUNIT_ZOO_PLUGINS", "MUNIT_ZOO_STRICT_PLUGINS", "MUNIT_ZOO_CACHE"):
         if variable in os.environ:
             print(f"{variable}={os.environ[variable]}")
-    return _plugins_report()
+    problems = _plugins_report()
+    for problem in problems:
+        print(problem)
+    return 0 if sound and not problems else 1
 
 
-def _plugins_report() -> int:
+def _devices_report() -> bool:
+    """Where torch can compute; whether it can be imported at all."""
+    try:
+        import torch
+    except Exception as error:  # whatever a damaged installation raises
+        print(f"torch cannot be imported: {type(error).__name__}: {error}. Install it again.")
+        return False
+    devices = {"cpu": True, "cuda": torch.cuda.is_available()}
+    devices["mps"] = torch.backends.mps.is_available()
+    print("devices: " + ", ".join(name for name, present in devices.items() if present))
+    if not devices["cuda"]:
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
+        print(f"  no CUDA device: torch is {built}, and sees none")
+    return True
+
+
+def _plugins_report() -> list[str]:
+    """Prints what is installed; what is wrong with it, a line or two each."""
+    from munit_zoo.config import shelves
+
+    found = list(shelves())
     plugins: dict[str, list[str]] = {}
     for one in REGISTRIES.values():
         for entry in one.entries():
             if entry.origin == "plugin":
                 plugins.setdefault(entry.source, []).append(f"{one.kind} {entry.name}")
+    for shelf in found:
+        if shelf.distribution != CORE:
+            names = [f"config {name}" for name in shelf.names()] or ["configs"]
+            plugins.setdefault(shelf.source, []).extend(names)
     print("plug-ins: none" if not plugins else "plug-ins:")
     for source, components in plugins.items():
         print(f"  {source}: {', '.join(components)}")
-    broken = {
-        f"{one.kind} {name}": error
-        for one in REGISTRIES.values()
-        for name, error in one.broken(check=True).items()
-    }
+    _claims_report()
+    problems = [
+        f"broken: the configs of {shelf.source}: {shelf.problem}"
+        for shelf in found
+        if shelf.problem
+    ]
+    return [*_broken_components(), *problems, *_misspelt()]
+
+
+def _claims_report() -> None:
     for one in REGISTRIES.values():
         names = [entry.name for entry in one.entries()]
         for name in sorted({n for n in names if names.count(n) > 1}):
             owners = " and ".join(e.source for e in one.entries() if e.name == name)
             print(f"claimed twice: {one.kind} {name}, by {owners}; write dist:{name}")
-    for name, error in broken.items():
-        print(f"broken: {name}: {error}")
-        if error.__cause__ is not None:
-            print(f"  cause: {type(error.__cause__).__name__}: {error.__cause__}")
-    return 1 if broken else 0
+
+
+def _broken_components() -> list[str]:
+    lines = []
+    for one in REGISTRIES.values():
+        for name, error in one.broken(check=True).items():
+            cause = error.__cause__
+            why = f"\n  cause: {type(cause).__name__}: {cause}" if cause is not None else ""
+            lines.append(f"broken: {one.kind} {name}: {error}{why}")
+    return lines
+
+
+def _misspelt() -> list[str]:
+    """Entry-point groups and names of distributions that mean nothing."""
+    import importlib_metadata
+
+    from munit_zoo.errors import suggest
+    from munit_zoo.registry import CONFIGS, CONTRACTS, allowed_distributions, strange_groups
+
+    groups = [CONFIGS, *(c.group for c in CONTRACTS.values() if c.group)]
+    lines = [
+        f"broken: {source} has entry points in the group {group!r}, which is none. "
+        f"{suggest(group, groups) or 'Groups: ' + ', '.join(groups) + '.'}"
+        for group, source in strange_groups()
+    ]
+    for name in sorted(allowed_distributions() or ()):
+        try:
+            importlib_metadata.distribution(name)
+        except importlib_metadata.PackageNotFoundError:
+            lines.append(f"MUNIT_ZOO_PLUGINS names {name}, which is not installed")
+    return lines
 
 
 def new_plugin(chosen: argparse.Namespace) -> None:

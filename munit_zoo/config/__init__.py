@@ -1,6 +1,12 @@
 """Configs: strict YAML, resolved against the components' signatures, checked, frozen."""
 
-from munit_zoo.config._library import find_config, list_configs
+from munit_zoo.config._library import (
+    find_config,
+    list_configs,
+    require_sound_plugins,
+    shelved,
+    shelves,
+)
 from munit_zoo.config._load import (
     SCHEMA_VERSION,
     Resolved,
@@ -13,7 +19,7 @@ from munit_zoo.config._load import (
 )
 from munit_zoo.config._node import Config
 from munit_zoo.config._schema import expected
-from munit_zoo.config._yaml import dump, dump_value
+from munit_zoo.config._yaml import dump, dump_value, parse_text
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -27,7 +33,11 @@ __all__ = [
     "find_config",
     "list_configs",
     "load_config",
+    "parse_text",
+    "require_sound_plugins",
     "resolve",
     "resolve_component",
     "resolve_data",
+    "shelved",
+    "shelves",
 ]

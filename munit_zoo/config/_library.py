@@ -8,23 +8,41 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from munit_zoo.errors import ConfigError, Problem, suggest
-from munit_zoo.registry import CORE, canonical, plugin_points
+from munit_zoo.registry import (
+    CONFIGS,
+    CORE,
+    canonical,
+    core_version,
+    plugin_points,
+    require_sound_components,
+    strict_error,
+    strict_plugins,
+    unmet_requirement,
+)
 
-__all__ = ["Shelf", "find_config", "list_configs", "shelves"]
-
-GROUP = "munit_zoo.configs"
+__all__ = ["Shelf", "find_config", "list_configs", "require_sound_plugins", "shelved", "shelves"]
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """A folder of configs and the distribution that ships it."""
+    """A folder of configs and the distribution that ships it.
+
+    problem: why a plug-in's configs cannot be used; "" where they can.
+    """
 
     folder: Path
     distribution: str
+    version: str
+    problem: str = ""
+
+    @property
+    def source(self) -> str:
+        """Distribution and version, for people."""
+        return f"{self.distribution} {self.version}"
 
     def names(self) -> list[str]:
         """Names of the configs in it (`munit/shapes`), without those meant only as bases."""
-        files = sorted(self.folder.rglob("*.yaml"))
+        files = [] if self.problem else sorted(self.folder.rglob("*.yaml"))
         relative = [file.relative_to(self.folder).with_suffix("") for file in files]
         return [
             path.as_posix()
@@ -32,25 +50,73 @@ class Shelf:
             if not any(part.startswith(("_", ".")) for part in path.parts)
         ]
 
+    def file(self, name: str) -> Path | None:
+        """The file of a config; None where it has none of this name."""
+        path = self.folder / f"{name}.yaml"
+        return path if not self.problem and path.is_file() else None
+
 
 def shelves() -> Iterator[Shelf]:
     """The package's own shelf, then the plug-ins' (entry-point group `munit_zoo.configs`, whose
     value is the package that holds the YAML files)."""
     package = Path(__file__).resolve().parent.parent
     installed, checkout = package / "_configs", package.parent / "configs"
-    yield Shelf(installed if installed.is_dir() else checkout, CORE)
-    for point, distribution, _ in plugin_points(GROUP):
+    yield Shelf(installed if installed.is_dir() else checkout, CORE, core_version())
+    for point, distribution, version in plugin_points(CONFIGS):
+        unmet = unmet_requirement(distribution)
         try:
-            spec = importlib.util.find_spec(point.module)
-        except Exception:  # a broken plug-in hurts only those who ask for its configs
-            continue
-        for folder in (spec.submodule_search_locations or []) if spec else []:
-            yield Shelf(Path(folder), distribution)
+            if unmet:
+                raise ValueError(f"needs {unmet}; this is munit-zoo {core_version()}")
+            yield Shelf(_folder_of(point.value.strip()), distribution, version)
+        except Exception as error:  # a broken plug-in hurts only those who ask for its configs
+            yield Shelf(Path(), distribution, version, str(error))
+
+
+def _folder_of(package: str) -> Path:
+    """Where a package's files stand, found without running any of its code.
+
+    Raises ValueError where there is no such folder.
+    """
+    top, *rest = package.split(".")
+    spec = importlib.util.find_spec(top)  # of a top-level name: looks, and imports nothing
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        folder = Path(location, *rest)
+        if folder.is_dir():
+            return folder
+    raise ValueError(f"the entry point names the package {package}, which has no folder")
+
+
+def require_sound_plugins() -> None:
+    """Under MUNIT_ZOO_STRICT_PLUGINS, raises BrokenComponentError for the first broken plug-in."""
+    if not strict_plugins():
+        return
+    require_sound_components()
+    for shelf in shelves():
+        if shelf.problem:
+            raise strict_error(f"the configs of {shelf.source}: {shelf.problem}")
+
+
+def shelved() -> dict[str, Shelf]:
+    """Names that `load_config` takes, each with its shelf, the package's own first.
+
+    A name that two plug-ins ship is spelled `dist:name`.
+    """
+    found = [(name, shelf) for shelf in shelves() for name in shelf.names()]
+    owners: dict[str, list[str]] = {}
+    for name, shelf in found:
+        owners.setdefault(name, []).append(shelf.distribution)
+    spelled: dict[str, Shelf] = {}
+    for name, shelf in found:
+        alone = owners[name][0] == shelf.distribution == CORE or set(owners[name]) == {
+            shelf.distribution
+        }
+        spelled.setdefault(name if alone else f"{shelf.distribution}:{name}", shelf)
+    return spelled
 
 
 def list_configs() -> list[str]:
     """Names that `load_config` takes, the package's own first."""
-    return list(dict.fromkeys(name for shelf in shelves() for name in shelf.names()))
+    return list(shelved())
 
 
 def find_config(source: str) -> tuple[Path, str]:
@@ -62,13 +128,12 @@ def find_config(source: str) -> tuple[Path, str]:
     if source.endswith((".yaml", ".yml", ".py")):
         return Path(source), source
     distribution, _, name = source.rpartition(":")
-    found = [
-        (shelf, path)
+    looked = [
+        shelf
         for shelf in shelves()
         if not distribution or shelf.distribution == canonical(distribution)
-        for path in [shelf.folder / f"{name}.yaml"]
-        if path.is_file()
     ]
+    found = [(shelf, path) for shelf in looked if (path := shelf.file(name)) is not None]
     owners = list(dict.fromkeys(shelf.distribution for shelf, _ in found))
     if len(owners) > 1 and CORE not in owners:
         spellings = " or ".join(f"{owner}:{name}" for owner in owners)
@@ -83,4 +148,7 @@ def find_config(source: str) -> tuple[Path, str]:
     known = list_configs()
     hint = suggest(source, known) or f"Shipped: {', '.join(known)}."
     message = f"no config is called {source!r}. {hint} A file's path ends in .yaml."
+    for shelf in looked:
+        if shelf.problem:
+            message += f" The configs of {shelf.source} cannot be used: {shelf.problem}."
     raise ConfigError([Problem("", message)], source=source)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from munit_zoo.config._library import find_config
+from munit_zoo.config._library import find_config, require_sound_plugins
 from munit_zoo.config._node import Config
 from munit_zoo.config._resolve import resolve_layers, resolve_one
 from munit_zoo.config._schema import coerce
 from munit_zoo.config._yaml import Node, node_from, parse_text, read_yaml
 from munit_zoo.domains import Domain
-from munit_zoo.errors import ComponentError, ConfigError, Problem
+from munit_zoo.errors import ComponentError, ConfigError, Problem, an
 from munit_zoo.registry import LOSSES, MODELS, REGISTRIES, Entry, Factory
 
 __all__ = [
@@ -59,6 +59,7 @@ def load_config(source: str, *overrides: str) -> Config:
 
 def resolve(source: str, overrides: Sequence[str] = ()) -> Resolved:
     """As `load_config`, with the origin of each value."""
+    require_sound_plugins()
     problems: list[Problem] = []
     path, label = find_config(source)
     layers = _file_layers(path, label, [], problems)
@@ -73,6 +74,7 @@ def resolve_data(
 
     origin: where the data comes from, for messages.
     """
+    require_sound_plugins()
     problems: list[Problem] = []
     layers = [node_from({"SCHEMA_VERSION": SCHEMA_VERSION, **data}, origin)]
     layers += _override_layers(overrides, problems)
@@ -214,7 +216,7 @@ def resolve_component(kind: str, data: Mapping[str, Any]) -> Config:
     """
     result = resolve_one(kind, node_from(data, "given"))
     if result.problems:
-        raise ConfigError(result.problems, source=f"of a {kind}")
+        raise ConfigError(result.problems, source=f"of {an(kind)}")
     return Config(result.values)
 
 

@@ -24,7 +24,7 @@ from munit_zoo.config._schema import (
     of_settings,
 )
 from munit_zoo.config._yaml import Node, node_from
-from munit_zoo.errors import ComponentError, Problem, suggest
+from munit_zoo.errors import ComponentError, Problem, an, suggest
 from munit_zoo.registry import REGISTRIES, Entry, SlotDefault
 
 __all__ = ["Resolution", "resolve_layers", "resolve_one"]
@@ -141,7 +141,7 @@ class _Resolver:
         for layer in layers:
             given = layer.value.get("NAME")
             if given is not None and not isinstance(given.value, str):
-                message = f"got {given.value!r}, expected the name of a {schema.kind}"
+                message = f"got {given.value!r}, expected the name of {an(schema.kind)}"
                 if given.value is None and "none" in REGISTRIES[schema.kind]:
                     message += ". For none at all write the word none"
                 self.problem(f"{path}.NAME", message, given.origin)
@@ -188,7 +188,7 @@ class _Resolver:
                 message = f"write {{NAME: {layer.value}}} (on the command line: "
                 message += f"{path}.NAME={layer.value})"
             elif kind and layer.value is None:
-                message = f"cannot be null: name a {kind}"
+                message = f"cannot be null: name {an(kind)}"
                 if "none" in REGISTRIES[kind]:
                     message += ", or write {NAME: none}"
             elif layer.value is None and not kind:

@@ -10,7 +10,9 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-__all__ = ["AdversarialLoss", "NamedLoss", "PairLoss"]
+from munit_zoo.errors import ContractError
+
+__all__ = ["AdversarialLoss", "NamedLoss", "PairLoss", "call_named"]
 
 
 class PairLoss(nn.Module):
@@ -54,3 +56,33 @@ class NamedLoss(nn.Module):
 
     def forward(self, names: Mapping[str, Tensor], critics: Mapping[str, Any]) -> Tensor:
         raise NotImplementedError
+
+
+class _Handed(dict[str, Any]):
+    """What a named criterion is handed: asking for more is told to its author."""
+
+    def __init__(self, values: Mapping[str, Any], complaint: str) -> None:
+        super().__init__(values)
+        self.complaint = complaint
+
+    def __missing__(self, name: str) -> Any:
+        raise ContractError(self.complaint.format(name=name))
+
+
+def call_named(loss: Any, values: Mapping[str, Any], critics: Mapping[str, Any]) -> Tensor:
+    """A named criterion's value: it is handed what its `reads` and `wants_critics` ask for.
+
+    Raises ContractError where it takes more than that.
+    """
+    label = f"the loss {type(loss).__name__}"
+    read = {name: values[name] for name in loss.reads}
+    names = _Handed(
+        read, f"{label} asks for {{name!r}}, which reads does not name; add it to reads"
+    )
+    if getattr(loss, "wants_critics", False):
+        known = ", ".join(critics)
+        given = _Handed(critics, f"{label} asks for the critic {{name!r}}; there is {known}")
+    else:
+        given = _Handed({}, f"{label} uses critics: set wants_critics = True")
+    value: Tensor = loss(names, given)
+    return value

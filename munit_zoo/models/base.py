@@ -299,15 +299,8 @@ def _term_problems(
     graph: Graph, name: str, criterion: Any, pairs: tuple[tuple[str, ...], ...] | None
 ) -> Iterator[tuple[str, str]]:
     """What is wrong with one loss term, as (key, message)."""
-    contract = getattr(criterion, "contract", None)
-    label = criterion.__name__
-    if contract not in ("pair", "adversarial", "named"):
-        yield (
-            "NAME",
-            f"{label} does not say how it is called: give the class the attribute "
-            "contract = 'pair', 'adversarial' or 'named'",
-        )
-    elif contract != "pair":
+    contract, label = criterion.contract, criterion.__name__
+    if contract != "pair":
         if pairs is not None:
             yield (
                 "PAIRS",
@@ -316,8 +309,7 @@ def _term_problems(
         elif name in graph.terms:
             yield "NAME", f"the term {name.upper()} compares tensors; {label} is {contract}"
         if contract == "named":
-            reads = getattr(criterion, "reads", ())
-            for problem in map(graph.unknown, reads if isinstance(reads, tuple) else ()):
+            for problem in map(graph.unknown, getattr(criterion, "reads", ())):
                 if problem:
                     yield "NAME", problem
     elif pairs is None and name not in graph.terms:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from munit_zoo.config import Config, bind, domains_of
-from munit_zoo.errors import ConfigError, GraphError, MunitZooError, Problem
+from munit_zoo.errors import ConfigError, ContractError, GraphError, MunitZooError, Problem
 from munit_zoo.models.base import TranslationModel
 from munit_zoo.models.objective import Objective, Term, check_shapes, reached_parameters, shape_of
 
@@ -86,8 +86,8 @@ def rehearse(config: Config, sizes: Sizes) -> Rehearsal:
     """Run the shapes of one training step of a config, on the `meta` device.
 
     sizes: per domain (h, w) of its training images.
-    Raises GraphError that says at which size and why a step cannot be computed, and whatever a
-    component raises at settings that it cannot be built with.
+    Raises GraphError that says at which size and why a step cannot be computed, and ContractError
+    where a component does not keep its contract or cannot be built with its settings.
     """
     with torch.device("meta"):
         shadow = create_model(config)
@@ -115,15 +115,16 @@ def rehearse(config: Config, sizes: Sizes) -> Rehearsal:
         env = meta_inputs(shadow, sizes, objective.plan.inputs)
         names, fakes = objective.generators(env)
         check_shapes(objective.terms, {**env, **names})
+        _check_logits(shadow, {**env, **names})
         total, _ = objective.losses(names, shadow.discriminators)
         reached = reached_parameters(total)
         discriminator_ids = {id(p) for p in shadow.discriminators.parameters()}
         reached -= discriminator_ids
         if objective.has_critics:
             reached |= reached_parameters(objective.critics(fakes, env)[0])
-    except GraphError as error:
-        raise GraphError(_failure(sizes, error)) from error
-    except RuntimeError as error:
+    except ContractError:
+        raise
+    except Exception as error:
         raise GraphError(_failure(sizes, error)) from error
     shapes |= {name: shape_of(value) for name, value in {**env, **names}.items()}
     unreached = tuple(n for n, p in shadow.named_parameters() if id(p) not in reached)
@@ -192,6 +193,23 @@ def meta_inputs(
     return env
 
 
+def _check_logits(model: TranslationModel, values: Mapping[str, Tensor]) -> None:
+    """Raises ContractError where a discriminator that judges one of `values` returns no list."""
+    for domain, critic in model.graph().critics.items():
+        if critic.fake not in values:
+            continue
+        discriminator = model.discriminators[domain]
+        logits = discriminator(values[critic.fake])
+        if not isinstance(logits, list):
+            raise ContractError(
+                f"the discriminator {type(discriminator).__name__} returns "
+                f"{type(logits).__name__}; a list of logits is due, one tensor a scale"
+            )
+
+
 def _failure(sizes: Sizes, error: BaseException) -> str:
     shown = ", ".join(f"{name.upper()} {h}×{w}" for name, (h, w) in sizes.items())
-    return f"a training step cannot be computed for images of {shown}: {error}"
+    # torch and we ourselves raise sentences; a KeyError is only a word
+    told = isinstance(error, (RuntimeError, MunitZooError))
+    reason = str(error) if told else f"{type(error).__name__}: {error}"
+    return f"a training step cannot be computed for images of {shown}: {reason}"

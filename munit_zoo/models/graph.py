@@ -306,7 +306,7 @@ class Graph:
         for node in self.nodes.values():
             for argument in node.arguments:
                 if argument not in self.names:
-                    hint = suggest(argument, self.names)
+                    hint = suggest(argument, self.names) or f"It has: {', '.join(self.names)}."
                     raise GraphError(
                         f"{title}.{node.name} reads {argument!r}, which nothing computes. {hint}"
                     )

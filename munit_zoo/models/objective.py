@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from munit_zoo.errors import GraphError
+from munit_zoo.errors import ContractError, GraphError
+from munit_zoo.losses import call_named
 from munit_zoo.models.base import TranslationModel
 from munit_zoo.models.graph import Critic, Graph, Plan, Share
 
@@ -131,11 +132,11 @@ class CriticStep(nn.Module):
             real = discriminator(values[critic.real])
             for term in self._adversarial:
                 part = term.criterion.discriminator(fake, real)
-                total.add(term.weight, part)
+                total.add(term, part)
                 parts[f"{term.name}/{domain}"] = part.detach()
         for term in self._named:
-            part = _named(term, values, dict(self.discriminators.items()))
-            total.add(term.weight, part)
+            part = call_named(term.criterion, values, dict(self.discriminators.items()))
+            total.add(term, part)
             parts[term.name] = part.detach()
         return total.value(), parts
 
@@ -169,16 +170,16 @@ class LossStep(nn.Module):
             logits = discriminators[domain](names[critic.fake])
             for term in self._adversarial:
                 part = term.criterion.generator(logits)
-                total.add(term.weight, part)
+                total.add(term, part)
                 parts[f"{term.name}/{domain}"] = part.detach()
         for term in self._pairwise:
             for pair in term.pairs or ():
                 part = term.criterion(*[names[name] for name in pair])
-                total.add(term.weight, part)
+                total.add(term, part)
                 parts[term.label(pair)] = part.detach()
         for term in self._named:
-            part = _named(term, names, discriminators)
-            total.add(term.weight, part)
+            part = call_named(term.criterion, names, discriminators)
+            total.add(term, part)
             parts[term.name] = part.detach()
         return total.value(), parts
 
@@ -189,18 +190,18 @@ class _Sum:
     def __init__(self) -> None:
         self._value: Tensor | None = None
 
-    def add(self, weight: float, part: Tensor) -> None:
-        self._value = weight * part if self._value is None else self._value + weight * part
+    def add(self, term: Term, part: Tensor) -> None:
+        if not isinstance(part, Tensor) or part.dim() != 0:
+            found = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
+            raise ContractError(
+                f"the loss {type(term.criterion).__name__} of the term {term.name.upper()} "
+                f"returns {found}; a loss is a scalar: take the mean or the sum"
+            )
+        weighted = term.weight * part
+        self._value = weighted if self._value is None else self._value + weighted
 
     def value(self) -> Tensor:
         return torch.zeros(()) if self._value is None else self._value
-
-
-def _named(term: Term, values: Mapping[str, Tensor], discriminators: Mapping[str, Any]) -> Tensor:
-    critics = discriminators if getattr(term.criterion, "wants_critics", False) else {}
-    read = {name: values[name] for name in term.criterion.reads}
-    part: Tensor = term.criterion(read, critics)
-    return part
 
 
 def reached_parameters(total: Tensor) -> set[int]:

@@ -1,7 +1,17 @@
 """Names for components: one registry a kind, ours and third parties' found the same way."""
 
 from munit_zoo.registry._contracts import CONTRACTS, Contract
-from munit_zoo.registry._discovery import CORE, Entry, canonical, plugin_points
+from munit_zoo.registry._discovery import (
+    CONFIGS,
+    CORE,
+    Entry,
+    allowed_distributions,
+    canonical,
+    core_version,
+    plugin_points,
+    strange_groups,
+    unmet_requirement,
+)
 from munit_zoo.registry._kinds import (
     ACTIVATIONS,
     CONTENT_ENCODERS,
@@ -18,6 +28,7 @@ from munit_zoo.registry._kinds import (
     SCHEDULES,
     STYLE_ENCODERS,
     registry,
+    require_sound_components,
 )
 from munit_zoo.registry._local import load_plugin_file
 from munit_zoo.registry._registry import Description, Factory, Registry
@@ -34,9 +45,11 @@ from munit_zoo.registry._slots import (
     StyleMapping,
     slot,
 )
+from munit_zoo.registry._strict import strict_error, strict_plugins
 
 __all__ = [
     "ACTIVATIONS",
+    "CONFIGS",
     "CONTENT_ENCODERS",
     "CONTRACTS",
     "CORE",
@@ -68,10 +81,17 @@ __all__ = [
     "SlotDefault",
     "StyleEncoder",
     "StyleMapping",
+    "allowed_distributions",
     "canonical",
+    "core_version",
     "load_plugin_file",
     "plugin_points",
     "read_signature",
     "registry",
+    "require_sound_components",
     "slot",
+    "strange_groups",
+    "strict_error",
+    "strict_plugins",
+    "unmet_requirement",
 ]

@@ -8,11 +8,12 @@ methods a class has and the attributes a built instance shows.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
-from munit_zoo.errors import ContractError
+from munit_zoo.errors import ContractError, an
 from munit_zoo.registry._signature import Signature, read_signature
 
 __all__ = ["CONTRACTS", "Contract"]
@@ -29,6 +30,8 @@ class Contract:
     optional: further positional parameters it may take after those.
     methods: what the class must define beyond `__init__`.
     attributes: what a built instance must show.
+    base: the class to inherit from where that is the way to have the methods.
+    rule: what else holds of the class, and of an instance once built; raises ContractError.
     version: raised when the contract changes; plug-ins state the one they were written for.
     """
 
@@ -39,6 +42,8 @@ class Contract:
     optional: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
+    base: str = ""
+    rule: Callable[[Any, str], None] | None = None
     version: int = 1
 
     @property
@@ -53,8 +58,8 @@ class Contract:
         """
         if not inspect.isclass(component):
             raise ContractError(
-                f"{label} is {type(component).__name__} {component!r}, not a class. "
-                f"A {self.kind} is a class with the positional parameters {self.call}."
+                f"{label} is the {type(component).__name__} {_name(component)}, not a class; "
+                f"{an(self.kind)} is a class with the positional parameters {self.call}"
             )
         made_for = getattr(component, "contract_version", self.version)
         if made_for != self.version:
@@ -68,25 +73,81 @@ class Contract:
         if len(given) < len(self.wired) or given != allowed[: len(given)]:
             raise ContractError(
                 f"{label} takes the positional parameters ({', '.join(given)}); "
-                f"a {self.kind} takes {self.call}, in that order and by these names. "
+                f"{an(self.kind)} takes {self.call}, in that order and by these names. "
                 "Settings belong after `*`, as keyword-only parameters."
             )
-        missing = [m for m in self.methods if not callable(getattr(component, m, None))]
+        missing = [m for m in self.methods if not _defines(component, m)]
         if missing:
+            hint = f" Subclass {self.base}." if self.base else ""
             raise ContractError(
                 f"{label} lacks the method{'s' if len(missing) > 1 else ''} "
-                f"{', '.join(missing)} that each {self.kind} has."
+                f"{', '.join(missing)} that each {self.kind} has.{hint}"
             )
+        if self.rule is not None:
+            self.rule(component, label)
         return signature
 
     def check_instance(self, instance: object, label: str) -> None:
-        """Raises ContractError where a built instance lacks an attribute of the contract."""
+        """Raises ContractError where a built instance does not keep the contract."""
         missing = [name for name in self.attributes if not hasattr(instance, name)]
         if missing:
             raise ContractError(
                 f"{label}, once built, has no attribute {', '.join(missing)}. Each {self.kind} "
                 f"sets {', '.join(self.attributes)} in __init__."
             )
+        if self.rule is not None:
+            self.rule(instance, label)
+
+
+def _name(component: object) -> str:
+    return repr(getattr(component, "__name__", str(type(component))))
+
+
+def _defines(component: type, method: str) -> bool:
+    found = getattr(component, method, None)
+    # nn.Module has a `forward` of this name that only raises
+    return callable(found) and getattr(found, "__name__", "") != "_forward_unimplemented"
+
+
+_LOSS_METHODS = {
+    "pair": ("forward",),
+    "adversarial": ("generator", "discriminator"),
+    "named": ("forward",),
+}
+_SIDES = ("generator", "discriminator")
+
+
+def _loss_rule(loss: Any, label: str) -> None:
+    """What the attributes of a loss's class, and of an instance, say of how it is called."""
+    contract = getattr(loss, "contract", None)
+    if contract not in _LOSS_METHODS:
+        raise ContractError(
+            f"{label} does not say how it is called: give the class the attribute contract = "
+            "'pair', 'adversarial' or 'named'"
+        )
+    owner = loss if inspect.isclass(loss) else type(loss)
+    missing = [m for m in _LOSS_METHODS[contract] if not _defines(owner, m)]
+    if missing:
+        raise ContractError(f"{label} is {contract} and lacks the method {', '.join(missing)}")
+    if contract == "named":
+        _named_rule(loss, label)
+
+
+def _named_rule(loss: Any, label: str) -> None:
+    side = getattr(loss, "side", "generator")
+    if side not in _SIDES:
+        raise ContractError(f"{label}: side is {side!r}; it is 'generator' or 'discriminator'")
+    reads = getattr(loss, "reads", None)
+    if reads is None and inspect.isclass(loss):
+        return  # it may be set in __init__
+    if isinstance(reads, str):
+        raise ContractError(f'{label}: reads is a str; write a tuple: ("{reads}",)')
+    words = isinstance(reads, tuple) and all(isinstance(name, str) for name in reads)
+    if not words or not (reads or inspect.isclass(loss)):
+        raise ContractError(
+            f"{label} names no tensors that it reads: set the attribute reads to a tuple of "
+            'names of the recipe, as in reads = ("x_ab", "x_a")'
+        )
 
 
 def _contract(
@@ -98,9 +159,11 @@ def _contract(
     optional: tuple[str, ...] = (),
     methods: tuple[str, ...] = (),
     attributes: tuple[str, ...] = (),
+    base: str = "",
+    rule: Callable[[Any, str], None] | None = None,
 ) -> Contract:
     group = f"munit_zoo.{plural}" if plural else None
-    return Contract(kind, group, summary, wired, optional, methods, attributes)
+    return Contract(kind, group, summary, wired, optional, methods, attributes, base, rule)
 
 
 CONTRACTS: Mapping[str, Contract] = MappingProxyType(
@@ -162,6 +225,7 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
                 "losses",
                 "A scalar: of a pair of tensors, of a discriminator's logits, or of named tensors.",
                 optional=("shapes",),
+                rule=_loss_rule,
             ),
             _contract(
                 "model",
@@ -170,13 +234,15 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
                 wired=("domains",),
                 methods=("check_config",),
                 attributes=("inputs", "terms", "critics"),
+                base="munit_zoo.models.TranslationModel",
             ),
             _contract(
                 "dataset",
                 "datasets",
                 "The images of one domain: `len()`, `test(index)`, `train(index, rng)`.",
                 wired=("domain", "split"),
-                methods=("__len__", "train", "test"),
+                methods=("__len__", "prepare", "train", "test", "name", "describe"),
+                attributes=("size",),
             ),
             _contract(
                 "metric",

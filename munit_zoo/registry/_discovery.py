@@ -10,23 +10,28 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from munit_zoo.registry._contracts import Contract
+from munit_zoo.registry._contracts import CONTRACTS, Contract
 from munit_zoo.registry.builtins import BUILTINS
 
 if TYPE_CHECKING:
     from importlib_metadata import EntryPoint
 
 __all__ = [
+    "CONFIGS",
     "CORE",
     "Entry",
+    "allowed_distributions",
     "builtin_entries",
     "canonical",
+    "core_version",
     "plugin_entries",
     "plugin_points",
+    "strange_groups",
     "unmet_requirement",
 ]
 
 CORE = "munit-zoo"
+CONFIGS = "munit_zoo.configs"  # the one group that names no classes
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,8 @@ def unmet_requirement(distribution: str) -> str | None:
 
     for line in importlib_metadata.requires(distribution) or ():
         demand = Requirement(line)
-        ours = canonical(demand.name) == CORE
+        applies = demand.marker is None or demand.marker.evaluate({"extra": ""})
+        ours = applies and canonical(demand.name) == CORE
         if ours and not demand.specifier.contains(core_version(), prereleases=True):
             return f"{CORE}{demand.specifier}"
     return None
@@ -117,3 +123,14 @@ def plugin_points(group: str) -> Iterator[tuple[EntryPoint, str, str]]:
         if distribution == CORE or (allowed is not None and distribution not in allowed):
             continue
         yield point, distribution, point.dist.version if point.dist else ""
+
+
+def strange_groups() -> Iterator[tuple[str, str]]:
+    """Entry-point groups that look like ours and are none, each with who has it."""
+    import importlib_metadata
+
+    known = {CONFIGS, *(contract.group for contract in CONTRACTS.values())}
+    for group in sorted(importlib_metadata.entry_points().groups):
+        if canonical(group).startswith(f"{CORE}-") and group not in known:
+            for _, distribution, version in plugin_points(group):
+                yield group, f"{distribution} {version}"

@@ -28,6 +28,12 @@ OPTIMIZERS = REGISTRIES["optimizer"]
 SCHEDULES = REGISTRIES["schedule"]
 
 
+def require_sound_components() -> None:
+    """Import every plug-in of every kind. Raises BrokenComponentError for the first broken."""
+    for one in REGISTRIES.values():
+        one.require_sound()
+
+
 def registry(kind: str) -> Registry:
     """The registry of a kind, by its singular or plural name, `-` or `_` alike.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -19,7 +20,9 @@ def load_plugin_file(path: Path) -> str:
     """
     if path.suffix != ".py" or not path.is_file():
         raise UsageError(f"--plugin {path}: there is no such .py file")
-    name = f"munit_zoo_local_{path.stem}"
+    # two files of one name in different folders are two modules
+    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    name = f"munit_zoo_local_{path.stem}_{place}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"--plugin {path} cannot be read as a Python module")
@@ -29,6 +32,6 @@ def load_plugin_file(path: Path) -> str:
         spec.loader.exec_module(module)
     except MunitZooError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"--plugin {path} fails: {type(error).__name__}: {error}") from error
     return name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import importlib
 import inspect
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from munit_zoo.errors import (
     BrokenComponentError,
     ComponentError,
     ContractError,
+    MunitZooError,
     UnknownComponentError,
     suggest,
 )
@@ -30,6 +30,7 @@ from munit_zoo.registry._discovery import (
 )
 from munit_zoo.registry._signature import Setting, Signature
 from munit_zoo.registry._slots import SlotDefault
+from munit_zoo.registry._strict import strict_error, strict_plugins
 
 __all__ = ["Description", "Factory", "Registry"]
 
@@ -62,9 +63,18 @@ class Factory:
     name: str = ""
 
     def __call__(self, *wired: Any) -> Any:
-        built = self.component(*wired, **self.settings)
-        if self.contract is not None:
-            self.contract.check_instance(built, f"{self.contract.kind} {self.name!r}")
+        if self.contract is None:
+            return self.component(*wired, **self.settings)
+        label = f"{self.contract.kind} {self.name!r}"
+        try:
+            built = self.component(*wired, **self.settings)
+        except MunitZooError:
+            raise
+        except Exception as error:
+            raise ContractError(
+                f"{label} cannot be built: {type(error).__name__}: {error}"
+            ) from error
+        self.contract.check_instance(built, label)
         return built
 
 
@@ -144,26 +154,28 @@ class Registry:
         Raises UnknownComponentError, AmbiguousComponentError, BrokenComponentError (the plug-in's
         own error as the cause) or ContractError.
         """
-        return self._load(self.entry(name))[0]
+        return self._use(self.entry(name))[0]
 
     def signature(self, name: str) -> Signature:
         """Wired names and settings of the class of this name."""
-        return self._load(self.entry(name))[1]
+        return self._use(self.entry(name))[1]
 
     def describe(self, name: str) -> Description:
         """Origin, signature and documentation of the class of this name."""
         entry = self.entry(name)
-        component, signature = self._load(entry)
-        doc = inspect.getdoc(component) or ""
+        component, signature = self._use(entry)
+        doc = inspect.cleandoc(component.__dict__.get("__doc__") or "")  # its own, not torch's
         return Description(entry, component, signature, self.contract, doc)
 
     def broken(self, *, check: bool = False) -> dict[str, ComponentError]:
         """Components that failed to load so far, as `dist:name` to error.
 
-        check: import every one of them now, rather than report what has been seen.
+        check: import every plug-in now, rather than report what has been seen.
         """
         if check:
             for entry in self.entries():
+                if entry.origin == "builtin":
+                    continue
                 try:
                     self._load(entry)
                 except ComponentError:
@@ -189,7 +201,7 @@ class Registry:
 
     def bind(self, name: str, **settings: Any) -> Factory:
         """The named component with settings bound; slots among them by name, class or callable."""
-        component, signature = self._load(self.entry(name))
+        component, signature = self._use(self.entry(name))
         known = {setting.name: setting for setting in signature.settings.values()}
         for key in settings:
             if key not in known:
@@ -208,12 +220,16 @@ class Registry:
             label = f"{self.kind} {name!r} ({component.__module__}:{component.__qualname__})"
             self.contract.check_class(component, label)
             here = f"{component.__module__}:{component.__qualname__}"
-            # a plug-in may do both: name its class in an entry point and decorate it
-            if any(e.target == here for e in self._candidates(name) if e.origin == "plugin"):
+            candidates = self._candidates(name)
+            # a plug-in may do both: decorate its class and name it, where it stands or where its
+            # package re-exports it, in an entry point
+            if any(
+                _package(e.target) == _package(here) for e in candidates if e.origin == "plugin"
+            ):
                 return component
-            rivals = [e for e in self._candidates(name) if e.origin != "local"]
+            rivals = [e for e in candidates if e.origin != "local"]
             known = self._local.get(name)
-            if known is not None and known[1].__qualname__ != component.__qualname__:
+            if known is not None and known[0].target != here:
                 rivals = [known[0]]
             if rivals:
                 raise AmbiguousComponentError(
@@ -246,12 +262,30 @@ class Registry:
             parts.append(f"Failed to load: {', '.join(broken)} (see `munit-zoo doctor`).")
         return " ".join(part for part in parts if part)
 
-    def _load(self, entry: Entry) -> tuple[type, Signature]:
+    def require_sound(self) -> None:
+        """Import every plug-in of the kind. Raises BrokenComponentError for the first broken."""
+        for entry in self.entries():
+            if entry.origin == "plugin":
+                try:
+                    self._load(entry)
+                except ComponentError as error:
+                    raise strict_error(error) from error
+
+    def _use(self, entry: Entry) -> tuple[type, Signature]:
+        """As `_load`, after all plug-ins of all kinds where strictness asks for it."""
         if strict_plugins() and not self._strict:
-            self._strict = True
-            for other in self.entries():
-                if other.origin == "plugin":
-                    self._load(other)
+            from munit_zoo.registry._kinds import require_sound_components
+
+            self._strict = True  # at once: a plug-in may ask for components while it is imported
+            try:
+                self.require_sound()
+                require_sound_components()
+            except ComponentError:
+                self._strict = False
+                raise
+        return self._load(entry)
+
+    def _load(self, entry: Entry) -> tuple[type, Signature]:
         if entry in self._loaded:
             return self._loaded[entry]
         label = f"{self.kind} {entry.name!r} of {entry.source} ({entry.target})"
@@ -278,11 +312,15 @@ def _import(entry: Entry, label: str) -> type:
                 f"{label} needs {unmet}; this is munit-zoo {core_version()}. Install matching "
                 "versions of both."
             )
+    if not attribute:
+        raise BrokenComponentError(
+            f'{label}: the entry point names no class; write "{module}:Class"'
+        )
     try:
         found: Any = importlib.import_module(module.strip())
         for part in attribute.split("[")[0].strip().split("."):
             found = getattr(found, part)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if entry.distribution == CORE:
             raise  # our own bug, or a missing dependency: its traceback says it best
         raise BrokenComponentError(
@@ -292,10 +330,10 @@ def _import(entry: Entry, label: str) -> type:
     return found  # type: ignore[no-any-return]
 
 
+def _package(target: str) -> str:
+    """The top-level package of `module:Class`."""
+    return target.partition(":")[0].partition(".")[0]
+
+
 def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part) if part.isdigit() else -1, part) for part in re.split(r"(\d+)", name)]
-
-
-def strict_plugins() -> bool:
-    """Whether MUNIT_ZOO_STRICT_PLUGINS makes a broken plug-in fatal for all of its kind."""
-    return os.environ.get("MUNIT_ZOO_STRICT_PLUGINS", "") not in ("", "0")

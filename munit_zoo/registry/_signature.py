@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from munit_zoo.errors import ContractError
 from munit_zoo.registry._slots import Slot, SlotDefault
@@ -80,5 +82,25 @@ def read_signature(component: type, label: str) -> Signature:
                 f"{label}: the slot `{name}` has the default {parameter.default!r}; "
                 f'write it as slot("name").'
             )
+        if kind is None and not _configurable(hints[name]):
+            shown = inspect.formatannotation(hints[name])
+            raise ContractError(
+                f"{label}: the setting `{name}` has the type {shown}; a config can hold int, "
+                "float, bool, str, Literal, tuples of these, `X | None` and dict[str, X]"
+            )
         settings[name.upper()] = Setting(name, hints[name], parameter.default, kind)
     return Signature(tuple(wired), MappingProxyType(settings))
+
+
+def _configurable(annotation: Any) -> bool:
+    """Whether a config can hold a value of a type, and hold it frozen."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _configurable(arguments[0])
+    if origin is typing.Literal:
+        return True
+    if origin in (typing.Union, types.UnionType, tuple):
+        return all(part is Ellipsis or _configurable(part) for part in arguments)
+    if origin is dict:
+        return arguments[0] is str and _configurable(arguments[1])
+    return annotation in (int, float, bool, str, type(None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from munit_zoo.config import bind, domains_of, list_configs, load_config
-from munit_zoo.errors import ConfigError
+from munit_zoo.errors import BrokenComponentError, ConfigError
 from munit_zoo.models import rehearse
 
 
@@ -57,22 +58,79 @@ def test_names_work_in_any_folder(tmp_path: Path):
     assert done.stdout.strip() == "munit"
 
 
-def test_a_plugin_ships_configs(tmp_path: Path, monkeypatch):
-    package = tmp_path / "zoo_extra" / "configs" / "extra"
+def shelf(site: Path, name: str, code: str = "", *, point: str = "", requires: str = "") -> None:
+    """An installed distribution that ships the config `extra/<name>`."""
+    module = name.replace("-", "_")
+    package = site / module / "configs" / "extra"
     package.mkdir(parents=True)
     for folder in (package.parent.parent, package.parent):
-        (folder / "__init__.py").write_text("")
+        (folder / "__init__.py").write_text(code)
     text = "_BASE_: munit/shapes\nSCHEMA_VERSION: 1\nMODEL: {STYLE_DIM: 7}\n"
-    (package / "mine.yaml").write_text(text)
-    info = tmp_path / "zoo_extra-1.dist-info"
+    (package / f"{name}.yaml").write_text(text)
+    info = site / f"{module}-1.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: zoo-extra\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[munit_zoo.configs]\nextra = zoo_extra.configs\n")
+    demand = f"Requires-Dist: {requires}\n" if requires else ""
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n{demand}")
+    points = f"[munit_zoo.configs]\nextra = {point or f'{module}.configs'}\n"
+    (info / "entry_points.txt").write_text(points)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch) -> Path:
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert "extra/mine" in list_configs()
-    assert load_config("extra/mine").MODEL.STYLE_DIM == 7
-    with pytest.raises(ConfigError, match=r"zoo-extra:extra/mine\.yaml"):
-        load_config("zoo-extra:extra/mine", "MODEL.X=1")
+    return tmp_path
+
+
+def test_a_plugin_ships_configs(site: Path):
+    shelf(site, "zoo-extra")
+    assert "extra/zoo-extra" in list_configs()
+    assert load_config("extra/zoo-extra").MODEL.STYLE_DIM == 7
+    with pytest.raises(ConfigError, match=r"zoo-extra:extra/zoo-extra\.yaml"):
+        load_config("zoo-extra:extra/zoo-extra", "MODEL.X=1")
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit(9)", "raise RuntimeError", "import torch"])
+def test_a_shelf_is_found_without_running_its_package(site: Path, code: str):
+    shelf(site, "zoo-runs", code)
+    command = "import sys, munit_zoo as mz; mz.load_config('extra/zoo-runs')"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-c", f"{command}; sys.exit('zoo_runs' in sys.modules)"],
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"point": "zoo_nowhere.configs"}, "the package zoo_nowhere.configs, which has no folder"),
+        ({"point": "zoo_bad.nope"}, "the package zoo_bad.nope, which has no folder"),
+        ({"requires": "munit-zoo>=99"}, "needs munit-zoo>=99; this is munit-zoo 0.1"),
+    ],
+)
+def test_a_broken_shelf_is_told_to_who_asks_for_it(site: Path, monkeypatch, options, why):
+    shelf(site, "zoo-bad", **options)
+    assert load_config("munit/shapes").MODEL.NAME == "munit"
+    assert "extra/zoo-bad" not in list_configs()
+    for name in ("extra/zoo-bad", "zoo-bad:extra/zoo-bad"):
+        with pytest.raises(ConfigError, match=f"The configs of zoo-bad 1 cannot be used.*{why}"):
+            load_config(name)
+    monkeypatch.setenv("MUNIT_ZOO_STRICT_PLUGINS", "1")
+    with pytest.raises(BrokenComponentError, match=f"^MUNIT_ZOO_STRICT_PLUGINS is set .*{why}"):
+        load_config("munit/shapes")
+
+
+def test_a_config_that_two_plugins_ship_is_listed_as_it_must_be_written(site: Path):
+    for name in ("zoo-first", "zoo-second"):
+        shelf(site, name)
+        (site / name.replace("-", "_") / "configs/extra/same.yaml").write_text(
+            "_BASE_: munit/shapes\nSCHEMA_VERSION: 1\n"
+        )
+    spelled = {name for name in list_configs() if name.endswith("extra/same")}
+    assert spelled == {"zoo-first:extra/same", "zoo-second:extra/same"}
+    assert all(load_config(name) for name in spelled)
 
 
 def test_the_documentation_names_every_engine_key():

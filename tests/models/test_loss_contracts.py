@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from munit_zoo.config import load_config
 from munit_zoo.engine.step import trained_parameters
-from munit_zoo.errors import ConfigError, GraphError
+from munit_zoo.errors import ConfigError, ContractError, GraphError
 from munit_zoo.models import assemble, rehearse
-from munit_zoo.registry import LOSSES
+from munit_zoo.registry import DISCRIMINATORS, LOSSES
 
 SIZES = {"a": (16, 16), "b": (16, 16)}
 
@@ -168,4 +168,73 @@ def test_a_loss_without_a_contract(tiny, monkeypatch):
 def test_different_shapes_are_not_broadcast_in_silence(tiny):
     config = load_config("munit/shapes", *tiny, "LOSSES.MINE={NAME: l1, PAIRS: [[c_a, x_a]]}")
     with pytest.raises(GraphError, match=r"term mine compares different shapes: c_a \(8, 8, 8\)"):
+        rehearse(config, SIZES)
+
+
+@pytest.mark.parametrize("side", ["gen", "critic", None])
+def test_a_misspelt_side_does_not_remove_the_loss_in_silence(tiny, monkeypatch, side):
+    monkeypatch.setattr(Projected, "side", side, raising=False)
+    with pytest.raises(ConfigError, match="side is .*; it is 'generator' or 'discriminator'"):
+        load_config("munit/shapes", *tiny, "LOSSES.HEAD={NAME: test_projected}")
+
+
+@pytest.mark.parametrize(
+    ("loss", "attribute", "value", "message"),
+    [
+        (Wasserstein, "discriminator", None, "is adversarial and lacks the method discriminator"),
+        (Projected, "reads", "c_a", r'reads is a str; write a tuple: \("c_a",\)'),
+        (Projected, "reads", ["c_a"], "names no tensors that it reads"),
+    ],
+)
+def test_a_class_that_breaks_its_contract(tiny, monkeypatch, loss, attribute, value, message):
+    monkeypatch.setattr(loss, attribute, value)
+    name = "test_wasserstein" if loss is Wasserstein else "test_projected"
+    with pytest.raises(ConfigError, match=message):
+        load_config("munit/shapes", *tiny, f"LOSSES.ADVERSARIAL={{NAME: {name}}}")
+
+
+def test_a_named_loss_that_reads_nothing(tiny, monkeypatch):
+    monkeypatch.delattr(Projected, "reads")
+    config = load_config("munit/shapes", *tiny, "LOSSES.HEAD={NAME: test_projected}")
+    with pytest.raises(ContractError, match="names no tensors that it reads"):
+        rehearse(config, SIZES)
+
+
+@pytest.mark.parametrize(
+    ("loss", "forward", "message"),
+    [
+        (
+            Ratio,
+            lambda self, x, y: (x - y).abs().mean((1, 2, 3)),
+            r"returns \(1,\); a loss is",
+        ),
+        (Ratio, lambda self, x, y: 0.0, "returns float; a loss is a scalar"),
+        (Projected, lambda self, names, critics: names["x_a"].mean(), "'x_a', which reads does n"),
+        (Projected, lambda self, names, critics: critics["b"], "set wants_critics = True"),
+        (Projected, lambda self, names, critics: names.nope, "AttributeError: .*nope"),
+    ],
+)
+def test_a_wrong_call_is_found_before_training(tiny, monkeypatch, loss, forward, message):
+    monkeypatch.setattr(loss, "forward", forward)
+    term = (
+        "LOSSES.IMAGE_RECON={NAME: test_ratio}"
+        if loss is Ratio
+        else "LOSSES.HEAD={NAME: test_projected}"
+    )
+    with pytest.raises((ContractError, GraphError), match=message):
+        rehearse(load_config("munit/shapes", *tiny, term), SIZES)
+
+
+def test_a_discriminator_that_returns_no_list_is_found_before_training(tiny, monkeypatch):
+    cls = DISCRIMINATORS.get("multiscale_patch")
+    whole = cls.forward
+    monkeypatch.setattr(cls, "forward", lambda self, x: whole(self, x)[0])
+    with pytest.raises(ContractError, match="returns Tensor; a list of logits is due"):
+        rehearse(load_config("munit/shapes", *tiny), SIZES)
+
+
+def test_what_a_constructor_raises_names_the_component(tiny, monkeypatch):
+    monkeypatch.setattr(Ratio, "__init__", Wasserstein.__init__)  # super() of another class
+    config = load_config("munit/shapes", *tiny, "LOSSES.IMAGE_RECON={NAME: test_ratio}")
+    with pytest.raises(ContractError, match="loss 'test_ratio' cannot be built: TypeError"):
         rehearse(config, SIZES)

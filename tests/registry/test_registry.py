@@ -18,6 +18,7 @@ from munit_zoo.registry import (
     Norm,
     Registry,
     Slot,
+    load_plugin_file,
     read_signature,
     registry,
     slot,
@@ -109,6 +110,43 @@ def test_a_class_that_breaks_the_contract(norms: Registry, source: str, message:
         norms.register("wrong")(scope["Wrong"])
 
 
+@pytest.mark.parametrize(
+    ("kind", "source", "message"),
+    [
+        ("norm", "class Wrong(torch.nn.Module):\n    def __init__(self, num_features): ...",
+         "lacks the method forward"),
+        ("activation", "def Wrong(x): ...", "is the function 'Wrong', not a class; an activation"),
+        ("activation", "class Wrong:\n    def __init__(self, x): ...\n    def forward(self): ...",
+         "an activation takes"),
+        ("model", "class Wrong:\n    def __init__(self, domains): ...",
+         r"check_config .*Subclass munit_zoo\.models\.TranslationModel"),
+        ("dataset", "class Wrong:\n    def __init__(self, domain, split): ...",
+         "lacks the methods __len__, prepare, train, test, name, describe"),
+        ("loss", "class Wrong: ...", "give the class the attribute contract"),
+    ],
+)  # fmt: skip
+def test_contracts_of_other_kinds(kind: str, source: str, message: str):
+    scope: dict[str, type] = {"torch": torch}
+    exec(source, scope)
+    scope["Wrong"].__module__ = "test"
+    with pytest.raises(ContractError, match=message):
+        Registry(CONTRACTS[kind]).register("wrong")(scope["Wrong"])
+
+
+@pytest.mark.parametrize("kind", ["list", "list[int]", "torch.Tensor | None", "dict", "set[str]"])
+def test_a_setting_that_no_config_can_hold(norms: Registry, kind: str):
+    scope: dict[str, type] = {"torch": torch}
+    exec(f"def init(self, num_features, *, p: {kind} = None): ...", scope)
+    wrong = type("Wrong", (Half,), {"__init__": scope["init"]})
+    with pytest.raises(ContractError, match="the setting `p` has the type .*; a config can hold"):
+        norms.register("wrong")(wrong)
+
+
+def test_documentation_is_a_classs_own(norms: Registry):
+    norms.register("bare")(type("Bare", (Half,), {"__module__": "elsewhere"}))
+    assert norms.describe("bare").doc == ""
+
+
 def test_an_instance_without_its_attributes():
     encoders = Registry(CONTRACTS["content_encoder"])
 
@@ -144,11 +182,15 @@ def test_factory_takes_names_classes_and_callables():
 # Real distributions, found by their metadata
 
 
-def distribution(folder, name: str, version: str, points: str, module: str = "") -> None:
+def distribution(
+    folder, name: str, version: str, points: str, module: str = "", requires: str = ""
+) -> None:
     """An installed distribution: metadata with entry points, and perhaps a module."""
     info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    demand = f"Requires-Dist: {requires}\n" if requires else ""
+    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{demand}"
+    (info / "METADATA").write_text(text)
     (info / "entry_points.txt").write_text(points)
     if module:
         (folder / f"{name.replace('-', '_')}.py").write_text(module)
@@ -233,3 +275,88 @@ def test_the_environment_limits_which_distributions_are_looked_at(site, norms, m
     norms.refresh()
     monkeypatch.setenv("MUNIT_ZOO_PLUGINS", "Zoo_Limited, another")
     assert "scale" in norms.list()
+
+
+def test_a_plugin_that_ends_the_program_is_only_broken(site, norms: Registry):
+    points = "[munit_zoo.norms]\nbad = zoo_exit:Scale\n"
+    distribution(site, "zoo-exit", "0.1", points, "raise SystemExit(9)")
+    with pytest.raises(BrokenComponentError, match=r"zoo-exit 0\.1.*SystemExit: 9"):
+        norms.get("bad")
+
+
+def test_an_entry_point_without_a_class(site, norms: Registry):
+    distribution(site, "zoo-less", "0.1", "[munit_zoo.norms]\nbad = zoo_less\n", GOOD)
+    with pytest.raises(BrokenComponentError, match='names no class; write "zoo_less:Class"'):
+        norms.get("bad")
+
+
+@pytest.mark.parametrize(
+    ("requires", "broken"),
+    [
+        ("munit-zoo>=99", True),
+        ("munit-zoo>=99; python_version < '3'", False),
+        ("munit-zoo>=99; extra == 'test'", False),
+    ],
+)
+def test_a_requirement_holds_where_its_marker_does(site, norms, requires: str, broken: bool):
+    name = f"zoo-marker{len(requires)}"
+    points = f"[munit_zoo.norms]\nscale = {name.replace('-', '_')}:Scale\n"
+    distribution(site, name, "1", points, GOOD, requires)
+    if broken:
+        with pytest.raises(BrokenComponentError, match="needs munit-zoo>=99"):
+            norms.get("scale")
+    else:
+        assert norms.get("scale").__name__ == "Scale"
+
+
+def test_strictness_reaches_across_kinds(site, monkeypatch):
+    points = "[munit_zoo.norms]\nbad = zoo_cross:Scale\n"
+    distribution(site, "zoo-cross", "0.1", points, "raise RuntimeError('out of luck')")
+    losses = registry("loss")
+    monkeypatch.setenv("MUNIT_ZOO_STRICT_PLUGINS", "1")
+    try:
+        for one in (NORMS, losses):
+            one.refresh()
+        with pytest.raises(
+            BrokenComponentError, match="^MUNIT_ZOO_STRICT_PLUGINS is set .*zoo-cross"
+        ):
+            losses.get("l1")
+    finally:
+        monkeypatch.undo()
+        for one in (NORMS, losses):
+            one.refresh()
+
+
+def test_a_decorated_class_that_its_package_re_exports(site):
+    package = site / "zoo_shop"
+    package.mkdir()
+    (package / "__init__.py").write_text("from zoo_shop.norms import Scale\n")
+    decorated = GOOD.replace("class Scale", '@NORMS.register("shop")\nclass Scale')
+    (package / "norms.py").write_text("from munit_zoo.registry import NORMS\n" + decorated)
+    distribution(site, "zoo-shop", "1", "[munit_zoo.norms]\nshop = zoo_shop:Scale\n")
+    try:
+        NORMS.refresh()
+        assert NORMS.get("shop").__module__ == "zoo_shop.norms"
+    finally:
+        NORMS.refresh()
+
+
+def test_two_local_files_do_not_replace_each_other(tmp_path):
+    text = GOOD.replace("class Scale", '@NORMS.register("test_local")\nclass Scale')
+    files = [tmp_path / folder / "mine.py" for folder in ("one", "two")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text("from munit_zoo.registry import NORMS\n" + text)
+    try:
+        load_plugin_file(files[0])
+        load_plugin_file(files[0])  # the same again
+        with pytest.raises(AmbiguousComponentError, match="the name is taken"):
+            load_plugin_file(files[1])
+    finally:
+        NORMS._local.pop("test_local", None)
+
+
+def test_a_local_file_that_ends_the_program(tmp_path):
+    (tmp_path / "mine.py").write_text("raise SystemExit(3)")
+    with pytest.raises(UsageError, match="mine.py fails: SystemExit: 3"):
+        load_plugin_file(tmp_path / "mine.py")

@@ -151,7 +151,7 @@ POINT = '[project.entry-points."munit_zoo.norms"]\n{name} = "{module}:Mine"\n'
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """Seven distributions, most of them troublesome."""
+    """Several distributions, most of them troublesome."""
     folder, site = tmp_path_factory.mktemp("packages"), tmp_path_factory.mktemp("site")
 
     def point(module: str, name: str) -> str:
@@ -168,6 +168,9 @@ def site(tmp_path_factory) -> Path:
         ("zoo-cuckoo", GOOD, point("zoo_cuckoo", "instance"), ""),
         ("zoo-newer", GOOD, point("zoo_newer", "newer"), '"munit-zoo>=99"'),
         ("zoo-decorated", decorated, point("zoo_decorated", "decorated"), ""),
+        ("zoo-exits", "raise SystemExit(9)", point("zoo_exits", "exiting"), ""),
+        ("zoo-misspelt", GOOD, point("zoo_misspelt", "x").replace("norms", "norm"), ""),
+        ("zoo-shelf", "", '[project.entry-points."munit_zoo.configs"]\nx = "zoo_gone.y"\n', ""),
     ]:
         install(package(folder, name, body, points, requires), site)
     return site
@@ -188,6 +191,7 @@ def test_others_are_not_hurt(site):
     [
         ("raising", "zoo-raises 1.5.*RuntimeError: no luck"),
         ("breaking", r"zoo-breaks 1.5.*positional parameters \(channels\)"),
+        ("exiting", "zoo-exits 1.5.*SystemExit: 9"),
         ("twice", "zoo-one 1.5 and zoo-two 1.5; write 'zoo-one:twice' or 'zoo-two:twice'"),
         ("newer", "zoo-newer 1.5.*needs munit-zoo>=99; this is munit-zoo 0.1.0"),
     ],
@@ -231,7 +235,11 @@ def test_doctor_explains_each(site):
         "cause: RuntimeError: no luck",
         "broken: norm zoo-breaks:breaking",
         "broken: norm zoo-newer:newer",
+        "broken: norm zoo-exits:exiting",
         "claimed twice: norm twice, by zoo-one 1.5 and zoo-two 1.5",
+        "broken: the configs of zoo-shelf 1.5: the entry point names the package zoo_gone.y",
+        "zoo-misspelt 1.5 has entry points in the group 'munit_zoo.norm', which is none. "
+        "Did you mean 'munit_zoo.norms'",
     ):
         assert text in done.stdout, done.stdout
 
@@ -242,3 +250,33 @@ def test_the_environment_chooses_plugins(site):
     strict = check_norm(site, "instance", MUNIT_ZOO_STRICT_PLUGINS="1")
     assert strict.returncode == 2
     assert run(site, "doctor", MUNIT_ZOO_PLUGINS="").returncode == 0
+    absent = run(site, "doctor", MUNIT_ZOO_PLUGINS="zoo-one, zoo-absent")
+    assert "MUNIT_ZOO_PLUGINS names zoo-absent, which is not installed" in absent.stdout
+    assert absent.returncode == 1
+
+
+@pytest.mark.parametrize(
+    "command", [("list",), ("describe", "loss", "l1"), ("config", "show", "munit/shapes")]
+)
+def test_strictness_stops_every_command_but_doctor(site, command):
+    done = run(site, *command, MUNIT_ZOO_STRICT_PLUGINS="1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("munit-zoo: MUNIT_ZOO_STRICT_PLUGINS is set and an installed")
+    doctor = run(site, "doctor", MUNIT_ZOO_STRICT_PLUGINS="1").stdout
+    assert "broken: norm zoo-newer:newer" in doctor
+    shelf = run(site, *command, MUNIT_ZOO_STRICT_PLUGINS="1", MUNIT_ZOO_PLUGINS="zoo-shelf")
+    assert "broken: the configs of zoo-shelf 1.5" in shelf.stderr
+
+
+def test_list_configs_shows_origins_and_the_broken(site):
+    text = run(site, "list", "configs").stdout
+    assert "BROKEN: the configs of zoo-shelf 1.5" in text
+    assert "munit/shapes\n" in text
+
+
+def test_doctor_works_without_torch(tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError('libcudart.so.12 is missing')")
+    done = run(tmp_path, "doctor", MUNIT_ZOO_PLUGINS="")
+    assert done.returncode == 1
+    assert "torch cannot be imported: ImportError: libcudart.so.12 is missing" in done.stdout
+    assert "Traceback" not in done.stderr
