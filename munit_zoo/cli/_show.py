@@ -283,8 +283,10 @@ def config_check(chosen: argparse.Namespace) -> None:
         rehearsal = rehearse(config, sizes)
     except GraphError as error:
         smallest = smallest_size(config)
-        hint = f" The smallest square that works is {smallest}×{smallest}." if smallest else ""
-        raise GraphError(f"{error}.{hint}".replace("..", ".")) from error
+        if smallest is None or min(map(min, sizes.values())) >= smallest:
+            raise
+        hint = f"With its stride, the smallest square that works is {smallest}×{smallest}"
+        raise GraphError(f"{str(error).rstrip('.')}. {hint}") from error
     shown = ", ".join(f"{name.upper()} {h}×{w}" for name, (h, w) in sizes.items())
     generators, discriminators = rehearsal.parameters
     print(f"{chosen.config}: in order, for images of {shown}")

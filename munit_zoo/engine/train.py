@@ -85,7 +85,7 @@ def train(
     test, missing = _test_datasets(config)
     datasets = {"train": training, "test": test}
     sizes = {name: dataset.size for name, dataset in training.items()}
-    model, objective, rehearsal = assemble(config, sizes)
+    model, objective, rehearsal = assemble(config, sizes, processes=fabric.world_size)
     if init_from is not None:
         _start_from(model, init_from)
     if run is None:

@@ -74,7 +74,7 @@ def test_config_show_check_diff(capsys):
     assert main(["config", "check", "munit/shapes"]) == 0
     assert "in order, for images of A 32×32, B 32×32" in capsys.readouterr().out
     assert main(["config", "check", "munit/edges2shoes", "DATA.SIZE=32", "DATA.CROP=null"]) == 2
-    assert "The smallest square that works is 64×64" in capsys.readouterr().err
+    assert "the smallest square that works is 64×64" in capsys.readouterr().err
     assert main(["config", "diff", "munit/shapes", "MODEL.STYLE_DIM=16"]) == 0
     assert capsys.readouterr().out == "- MODEL.STYLE_DIM: 4\n+ MODEL.STYLE_DIM: 16\n"
     assert main(["config", "diff", "munit/edges2shoes", "munit/edges2handbags"]) == 0
