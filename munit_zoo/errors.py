@@ -71,7 +71,16 @@ class BrokenComponentError(ComponentError):
 
 
 class ContractError(ComponentError):
-    """A class, or an instance of it, does not keep the contract of its kind."""
+    """A class, or an instance of it, does not keep the contract of its kind.
+
+    place: dotted path of the config's node that the component was made from, "" for none.
+    """
+
+    place = ""
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{self.place}: {message}" if self.place else message
 
 
 class GraphError(MunitZooError):

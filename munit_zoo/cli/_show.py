@@ -272,13 +272,14 @@ def config_check(chosen: argparse.Namespace) -> None:
 
     resolved = resolve(chosen.config, chosen.overrides)
     config = resolved.config
-    datasets = {d.name: bind("dataset", config.DATA)(d, "train") for d in domains_of(config)}
+    data = bind("dataset", config.DATA, "DATA")
+    datasets = {d.name: data(d, "train") for d in domains_of(config)}
     sizes = {name: dataset.size for name, dataset in datasets.items()}
-    for optimizer in (config.OPTIM.GENERATOR, config.OPTIM.DISCRIMINATOR):
-        bind("optimizer", optimizer)()
-    bind("schedule", config.OPTIM.SCHEDULE)()
-    for metric in config.METRICS.values():
-        bind("metric", metric)()
+    for side in ("GENERATOR", "DISCRIMINATOR"):
+        bind("optimizer", config.OPTIM[side], f"OPTIM.{side}")()
+    bind("schedule", config.OPTIM.SCHEDULE, "OPTIM.SCHEDULE")()
+    for name, metric in config.METRICS.items():
+        bind("metric", metric, f"METRICS.{name}")()
     try:
         rehearsal = rehearse(config, sizes)
     except GraphError as error:
@@ -299,7 +300,7 @@ def config_check(chosen: argparse.Namespace) -> None:
     if chosen.data:
         for split in ("train", "test"):
             for domain in domains_of(config):
-                dataset = bind("dataset", config.DATA)(domain, split)
+                dataset = data(domain, split)
                 dataset.prepare()
                 details = ", ".join(f"{k} {v}" for k, v in dataset.describe().items() if v)
                 print(f"data {split} {domain.name.upper()}: {details}")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from munit_zoo.data._files import FileDataset, OnBadImage, list_images
 from munit_zoo.data.seeding import rng
 from munit_zoo.data.transforms import Convert, Interpolation, Pipeline, conversion_for
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError
+from munit_zoo.registry.ranges import NonNegative, Positive
 
 __all__ = ["ImageFolder"]
 
@@ -41,10 +40,10 @@ class ImageFolder(FileDataset):
         root: str | None = None,
         folders: dict[str, str] | None = None,
         test_folders: dict[str, str] | None = None,
-        hold_out: Annotated[float, Field(ge=0)] = 0.1,
+        hold_out: NonNegative = 0.1,
         hold_out_seed: int = 0,
-        size: Annotated[int, Field(ge=1)] | None = 256,
-        crop: tuple[int, int] | None = None,
+        size: Positive | None = 256,
+        crop: tuple[Positive, Positive] | None = None,
         flip: bool = True,
         interpolation: Interpolation = "bilinear",
         convert: dict[str, Convert] | Convert = "none",

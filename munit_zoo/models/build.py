@@ -53,7 +53,7 @@ class Rehearsal:
 
 def create_model(config: Config) -> TranslationModel:
     """The model that a config describes, with fresh weights, on the current default device."""
-    model: TranslationModel = bind("model", config.MODEL)(domains_of(config))
+    model: TranslationModel = bind("model", config.MODEL, "MODEL")(domains_of(config))
     return model
 
 
@@ -68,7 +68,7 @@ def create_terms(config: Config, shapes: Mapping[str, tuple[int, ...]]) -> list[
         if node.WEIGHT == 0:
             continue
         name = key.lower()
-        factory = bind("loss", node)
+        factory = bind("loss", node, f"LOSSES.{key}")
         wired = signature_wired(node.NAME)
         criterion = factory(shapes) if "shapes" in wired else factory()
         pairs = node.PAIRS if node.PAIRS is not None else known.get(name)
