@@ -18,9 +18,14 @@ from munit_zoo.bench.plan import Arm
 from munit_zoo.bench.reference import ReferenceTrainer, hyperparameters_of
 from munit_zoo.config import Config, bind, domains_of, load_config
 from munit_zoo.data.stream import UnpairedBatches
-from munit_zoo.engine.acceleration import compile_networks, networks_of
+from munit_zoo.engine.acceleration import (
+    compile_networks,
+    in_format,
+    memory_format,
+    networks_of,
+)
 from munit_zoo.engine.devices import make_fabric
-from munit_zoo.engine.step import Trainer, build_optimizers, in_format
+from munit_zoo.engine.step import Trainer, build_optimizers
 from munit_zoo.errors import UsageError
 from munit_zoo.models import TranslationModel, assemble, create_model, meta_inputs, rehearse
 
@@ -107,8 +112,8 @@ def _train(arm: Arm, device: torch.device) -> Work:
     sizes = _sizes(arm, config)
     fabric = make_fabric(device.type, arm.precision)  # type: ignore[arg-type]
     model, objective, _ = assemble(config, sizes)
-    if config.ENGINE.CHANNELS_LAST:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout = memory_format(config, device)
+    model.to(memory_format=layout)  # type: ignore[call-overload]
     model.train()
     fabric.to_device(model)
     optimizers = build_optimizers(config, model, objective)
@@ -122,7 +127,7 @@ def _train(arm: Arm, device: torch.device) -> Work:
             if model.is_noise(name):
                 shape = (arm.batch, *model.noise_shape(name, sizes))
                 env[name] = torch.randn(shape, device=device)
-        batches.append(in_format(env, channels_last=config.ENGINE.CHANNELS_LAST))
+        batches.append(in_format(env, layout))
     turns = itertools.cycle(batches)
 
     def held() -> int:
@@ -158,8 +163,7 @@ def _model(arm: Arm, config: Config, device: torch.device) -> TranslationModel:
     """The model of a config with weights drawn under a fixed seed, ready to translate."""
     torch.manual_seed(0)
     model = create_model(config).eval().to(device)
-    if config.ENGINE.CHANNELS_LAST:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=memory_format(config, device))  # type: ignore[call-overload]
     how = {"graphs": "reduce-overhead"}.get(arm.compile, arm.compile)
     compile_networks(networks_of(model), how)  # type: ignore[arg-type]
     return model
@@ -170,9 +174,11 @@ def _translate(arm: Arm, device: torch.device) -> Work:
     model = _model(arm, config, device)
     source, target = model.ways[0]
     styles = _styles(arm, model.style_dim, device)
-    batches = [_images(arm, config, device, seed)[source] for seed in range(INPUTS)]
-    if config.ENGINE.CHANNELS_LAST:
-        batches = [x.contiguous(memory_format=torch.channels_last) for x in batches]
+    layout = memory_format(config, device)
+    batches = [
+        _images(arm, config, device, seed)[source].contiguous(memory_format=layout)
+        for seed in range(INPUTS)
+    ]
 
     def translate(model: TranslationModel, x: Tensor, styles: Tensor) -> Tensor:
         with _autocast(arm, x.device):
@@ -199,8 +205,7 @@ def _styles(arm: Arm, style_dim: int, device: torch.device) -> Tensor:
 def _decode(arm: Arm, device: torch.device) -> Work:
     config = _config(arm)
     x = next(iter(_images(arm, config, device, 0).values()))
-    if config.ENGINE.CHANNELS_LAST:
-        x = x.contiguous(memory_format=torch.channels_last)
+    x = x.contiguous(memory_format=memory_format(config, device))
     model = _model(arm, config, device)
     with torch.device("meta"):
         shadow = create_model(config).eval()

@@ -18,8 +18,9 @@ __all__ = [
     "PadType",
     "Padding",
     "WeightNorm",
+    "by_columns",
     "conv2d",
-    "replicate",
+    "extend",
     "used_weight",
 ]
 
@@ -48,23 +49,29 @@ class Padding(nn.Module):
                 f"a map of {x.shape[2]}×{x.shape[3]} is too small to be padded by {self.amount} "
                 "by reflection: use larger images, fewer downsamplings or PAD_TYPE replicate"
             )
-        if self.mode == "replicate":
-            return replicate(x, self.amount)
-        return F.pad(x, (self.amount,) * 4, mode=self.mode)
+        return extend(x, self.amount, self.mode)
 
     def extra_repr(self) -> str:
         return f"{self.amount}, {self.mode}"
 
 
-def replicate(x: Tensor, amount: int) -> Tensor:
-    """A map (N, C, H, W) extended by `amount` pixels at all four sides with its border."""
-    if not torch.compiler.is_compiling():
-        return F.pad(x, (amount,) * 4, mode="replicate")
-    # the compiler mistakes the layout of F.pad's gradient for channels_last maps
-    top, bottom = x[:, :, :1], x[:, :, -1:]
-    x = torch.cat([*[top] * amount, x, *[bottom] * amount], dim=2)
-    left, right = x[..., :1], x[..., -1:]
-    return torch.cat([*[left] * amount, x, *[right] * amount], dim=3)
+def extend(x: Tensor, amount: int, mode: str) -> Tensor:
+    """A map (N, C, H, W), or a line (N, C, L), longer by `amount` at each end of its axes.
+
+    mode: `constant` (zeros), `reflect` or `replicate`.
+    """
+    if mode == "replicate" and torch.compiler.is_compiling():
+        # the compiler mistakes the layout of F.pad's gradient for channels_last maps
+        for dim in range(2, x.dim()):
+            first, last = x.narrow(dim, 0, 1), x.narrow(dim, -1, 1)
+            x = torch.cat([*[first] * amount, x, *[last] * amount], dim=dim)
+        return x
+    amounts = (amount,) * (2 * (x.dim() - 2))
+    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        # autocast would pad in float32, to and fro between two convolutions in half precision
+        with torch.autocast("cpu", enabled=False):
+            return F.pad(x, amounts, mode=mode)
+    return F.pad(x, amounts, mode=mode)
 
 
 class LegacySpectralConv2d(nn.Conv2d):
@@ -138,11 +145,32 @@ def conv2d(
     return convolution
 
 
+def by_columns(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A convolution k×k at stride 1, unpadded, as k×1 convolutions that are shifted and added.
+
+    x: (N, C, H, W). weight: (C', C, k, k). The same result up to rounding. Where C' is a few
+    channels, a library's vectors of outputs stay mostly empty; here k·C' fill them.
+    """
+    out, _, _, columns = weight.shape
+    kernels = weight.permute(0, 3, 1, 2).flatten(0, 1).unsqueeze(-1)
+    parts = F.conv2d(x, kernels)
+    half = parts.dtype in (torch.float16, torch.bfloat16)
+    wide = (parts.float() if half else parts).unflatten(1, (out, columns))
+    width = x.shape[3] - columns + 1
+    total = wide[:, :, 0, :, :width]
+    for column in range(1, columns):
+        total = total + wide[:, :, column, :, column : column + width]
+    if bias is not None:
+        total = total + bias[:, None, None]
+    return total.to(parts.dtype)
+
+
 class ConvBlock(nn.Module):
     """Pad, convolve, normalise, activate.
 
     norm, activation: factories, `norm(num_features)` and `activation()`; None for none.
     padding: at each side; the default keeps the size at stride 1.
+    fold: compute a convolution to a few channels `by_columns`, on CPUs.
 
     `forward(x)`, or `forward(x, parameters)` where the norm takes parameters (AdaIN);
     `num_parameters` says how many.
@@ -161,10 +189,13 @@ class ConvBlock(nn.Module):
         activation: Make | None = None,
         weight_norm: WeightNorm = "none",
         bias: bool = True,
+        fold: bool = False,
     ) -> None:
         super().__init__()
         amount = (kernel_size - 1) // 2 if padding is None else padding
-        inside = pad_type == "zero"  # the convolution pads with zeros itself, without a copy
+        self.fold = fold and stride == 1 and kernel_size >= 5 and out_channels <= 4
+        # the convolution pads with zeros itself, without a copy
+        inside = pad_type == "zero" and not self.fold
         self.pad = Padding(0 if inside else amount, pad_type)
         self.conv = conv2d(
             in_channels,
@@ -180,7 +211,10 @@ class ConvBlock(nn.Module):
         self.num_parameters = int(getattr(self.norm, "num_parameters", 0))
 
     def forward(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
-        return self.finish(self.conv(self.pad(x)), parameters)
+        x = self.pad(x)
+        if self.fold and x.device.type == "cpu":
+            return self.finish(by_columns(x, used_weight(self.conv), self.conv.bias), parameters)
+        return self.finish(self.conv(x), parameters)
 
     def finish(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
         """What follows the convolution: norm and activation."""

@@ -38,7 +38,8 @@ class AdaINResnetDecoder(nn.Module):
         the layers.
     kernel_size, upsample_kernel_size, block_kernel_size: of the last convolution, the upsampling
         ones, the residual blocks; all odd.
-    fold: upsampling and convolution in one: the same result for fewer multiplications.
+    fold: upsampling and convolution in one, the last convolution by columns: the same result for
+        less work.
 
     Raises ContractError for a scale_factor that is no power of two, for channels that cannot be
     halved so often, and where neither norm takes parameters.
@@ -221,6 +222,7 @@ class _Head(nn.Module):
             activation=output_activation,
             pad_type=pad_type,
             weight_norm=weight_norm,
+            fold=fold,
         )
 
     def forward(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:

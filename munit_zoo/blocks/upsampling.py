@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from munit_zoo.blocks.conv import ConvBlock, Make, PadType, WeightNorm, replicate, used_weight
+from munit_zoo.blocks.conv import ConvBlock, Make, PadType, WeightNorm, extend, used_weight
 
 __all__ = ["UpsampleConv", "fold_kernel", "folded_conv2d"]
 
@@ -75,8 +75,11 @@ def _fold_last(weight: Tensor, phase: int) -> Tensor:
     """The last axis of a kernel, as the pixels of one phase (0: the first copy) see it."""
     reach = weight.shape[-1] // 2
     # the neighbours of a first copy pair up from one side, those of a second from the other
-    before = (reach + phase) % 2
-    return F.pad(weight, (before, 1 - before)).unflatten(-1, (-1, 2)).sum(-1)
+    if (reach + phase) % 2:
+        pairs = weight[..., 1::2] + weight[..., 2::2]
+        return torch.cat([weight[..., :1], pairs], dim=-1)
+    pairs = weight[..., :-1:2] + weight[..., 1::2]
+    return torch.cat([pairs, weight[..., -1:]], dim=-1)
 
 
 def folded_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, pad_type: PadType) -> Tensor:
@@ -92,7 +95,7 @@ def folded_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, pad_type: PadT
     """
     reach = weight.shape[-1] // 2
     small = (reach + 1) // 2
-    padded = F.pad(x, (small,) * 4) if pad_type == "zero" else replicate(x, small)
+    padded = extend(x, small, "constant" if pad_type == "zero" else "replicate")
     phases = fold_kernel(weight)
     repeated = None if bias is None else bias.repeat_interleave(4)
     y = F.conv2d(padded, phases.flatten(0, 1), repeated)
@@ -126,4 +129,4 @@ def _reflect_edges(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 def _line(x: Tensor, weight: Tensor, mode: str) -> Tensor:
     """One line of a map (N, C, L), upsampled, padded and convolved: (N, C', 2L)."""
     x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-    return F.conv1d(F.pad(x, (2, 2), mode=mode), weight)
+    return F.conv1d(extend(x, 2, mode), weight)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -15,7 +14,8 @@ from rich.table import Table
 from munit_zoo.errors import MunitZooError, UsageError
 
 if TYPE_CHECKING:
-    from munit_zoo.bench import Request, Result
+    from munit_zoo.bench.plan import Request
+    from munit_zoo.bench.report import Result
 
 SLOWER = 3
 """Exit status where --fail-below found a measurement that became slower."""
@@ -23,9 +23,8 @@ SLOWER = 3
 
 def bench(chosen: argparse.Namespace) -> int:
     """Exit status: 0; 2 where nothing could be measured; 3 for --fail-below."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # before torch is loaded: its profiler's chatter
-    from munit_zoo.bench import compare_results, read_result, run, to_markdown
-    from munit_zoo.bench.report import save_plot
+    from munit_zoo.bench.report import compare_results, read_result, save_plot, to_markdown
+    from munit_zoo.bench.run import run
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     old = read_result(chosen.compare) if chosen.compare else None
@@ -96,7 +95,7 @@ def _print(result: Result) -> None:
 
 
 def _request(chosen: argparse.Namespace) -> Request:
-    from munit_zoo.bench import Request
+    from munit_zoo.bench.plan import Request
 
     configs = [word for word in chosen.what if "=" not in word]
     overrides = [word for word in chosen.what if "=" in word]

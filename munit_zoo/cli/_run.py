@@ -65,7 +65,7 @@ class _Bar:
 
 def train(chosen: argparse.Namespace) -> int:
     """`munit-zoo train`."""
-    from munit_zoo.config import resolve
+    from munit_zoo.engine.runs import resolve_config
 
     name, overrides = chosen.config, list(chosen.overrides)
     if name is not None and "=" in name and not name.endswith((".yaml", ".yml")):
@@ -73,7 +73,7 @@ def train(chosen: argparse.Namespace) -> int:
         name = None
     if name is None and overrides and (chosen.resume or chosen.resume_from):
         name = _own_config(chosen.resume_from or chosen.folder)  # the run's own, varied
-    resolved = None if name is None else resolve(name, overrides)
+    resolved = None if name is None else resolve_config(name, overrides)
     from munit_zoo.engine.train import train as run_training
 
     bar = _Bar()
@@ -177,10 +177,10 @@ def evaluate(chosen: argparse.Namespace) -> None:
 
 def samples(chosen: argparse.Namespace) -> None:
     """`munit-zoo samples`."""
-    from munit_zoo.config import load_config
+    from munit_zoo.engine.runs import resolve_config
     from munit_zoo.engine.samples import write_samples
 
-    config = load_config(chosen.config, *chosen.overrides)
+    config = resolve_config(chosen.config, chosen.overrides).config
     files = write_samples(
         config, chosen.domain.lower(), chosen.out, split=chosen.split, count=chosen.count
     )
@@ -198,6 +198,7 @@ def import_nvlabs(chosen: argparse.Namespace) -> None:
         optimizer=chosen.optimizer,
         config=chosen.config,
         overrides=chosen.overrides,
+        plugins=chosen.plugin or (),
     )
     print(f"imported {done.recipe} at iteration {done.iteration} into {done.run.folder}")
     for note in done.notes:

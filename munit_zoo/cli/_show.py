@@ -267,10 +267,11 @@ def _lines(tree: Mapping[str, Any], prefix: str, depth: int = 0) -> Any:
 
 def config_check(chosen: argparse.Namespace) -> None:
     """`munit-zoo config check`: names, types, and one step's shapes on the meta device."""
-    from munit_zoo.config import bind, domains_of, resolve
+    from munit_zoo.config import bind, domains_of
+    from munit_zoo.engine.runs import resolve_config
     from munit_zoo.models import rehearse, smallest_size
 
-    resolved = resolve(chosen.config, chosen.overrides)
+    resolved = resolve_config(chosen.config, chosen.overrides)
     config = resolved.config
     data = bind("dataset", config.DATA, "DATA")
     datasets = {d.name: data(d, "train") for d in domains_of(config)}

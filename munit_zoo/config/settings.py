@@ -53,7 +53,7 @@ class EngineSettings:
         (0: only at the end).
     keep: newest snapshots kept; null keeps all.
     display: images in a grid. display_styles: translations of each.
-    channels_last: memory format of images and convolutions.
+    channels_last: memory format of images and convolutions, but on MPS.
     compile: `default` or `max-autotune` compile each network with torch.compile, which takes
         minutes once and is kept on disk.
     cuda_graphs: record the whole step as one CUDA graph (one process, adam, adamw or rmsprop).
@@ -72,6 +72,6 @@ class EngineSettings:
     keep: Positive | None = None
     display: Positive = 8
     display_styles: Positive = 4
-    channels_last: bool = False
+    channels_last: bool = True
     compile: Literal["off", "default", "max-autotune"] = "off"
     cuda_graphs: bool = False

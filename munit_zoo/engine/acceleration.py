@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from munit_zoo.config import Config
 from munit_zoo.errors import UsageError
 from munit_zoo.models import Objective, TranslationModel
 
@@ -20,7 +21,9 @@ __all__ = [
     "Step",
     "compile_networks",
     "eagerly",
+    "in_format",
     "make_capturable",
+    "memory_format",
     "networks_in",
     "networks_of",
     "set_rate",
@@ -81,6 +84,21 @@ def eagerly() -> Iterator[None]:
     """Compiled networks run as written: for images of many shapes, seen once each."""
     with torch.compiler.set_stance("force_eager"):
         yield
+
+
+def memory_format(config: Config, device: torch.device | str) -> torch.memory_format:
+    """What ENGINE.CHANNELS_LAST means on a device: MPS keeps its own format."""
+    if config.ENGINE.CHANNELS_LAST and torch.device(device).type != "mps":
+        return torch.channels_last
+    return torch.contiguous_format
+
+
+def in_format(env: Mapping[str, Tensor], layout: torch.memory_format) -> dict[str, Tensor]:
+    """The inputs of a step, images in a memory format."""
+    return {
+        name: value.contiguous(memory_format=layout) if value.dim() == 4 else value
+        for name, value in env.items()
+    }
 
 
 def set_rate(group: dict[str, Any], rate: float) -> None:

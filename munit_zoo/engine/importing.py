@@ -12,7 +12,7 @@ import yaml
 
 from munit_zoo.config import Config, bind, domains_of, resolve_data
 from munit_zoo.engine.page import write_page
-from munit_zoo.engine.runs import Run, provenance
+from munit_zoo.engine.runs import Run, plugin_records, provenance
 from munit_zoo.engine.step import trained_parameters
 from munit_zoo.errors import CheckpointError, UsageError
 from munit_zoo.interop import nvlabs
@@ -39,11 +39,13 @@ def import_nvlabs(
     optimizer: Path | None = None,
     config: Path | None = None,
     overrides: Sequence[str] = (),
+    plugins: Sequence[Path] = (),
 ) -> Imported:
     """A run from a checkpoint of MUNIT's reference implementation.
 
     gen, dis, optimizer: its files. config: its YAML; without it, what shapes tell is inferred and
     the rest is the reference's default. overrides: `KEY=VALUE` on the converted config.
+    plugins: local files whose components are in use, for the run's record.
     With `dis` and `optimizer` the run can be resumed.
     Raises CheckpointError for files that do not fit together, ConfigError for a YAML with values
     that are not known, UsageError where `out` holds something.
@@ -76,9 +78,11 @@ def import_nvlabs(
         training = _training_state(tree, overrides, optimizer, weights, critics)
     elif critics is not None:
         notes.append("no --optimizer was given: use --init-from to train on from these weights")
-    run = Run.create(
-        out, resolved, {"imported_from": {"project": "NVlabs/MUNIT", "file": gen.name}}
-    )
+    record = {
+        "imported_from": {"project": "NVlabs/MUNIT", "file": gen.name},
+        "plugins": plugin_records(plugins),
+    }
+    run = Run.create(out, resolved, record)
     run.save(iteration, parts, training, provenance(resolved))
     write_page(run.folder)
     return Imported(run, kind, iteration, tuple(notes))

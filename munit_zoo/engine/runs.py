@@ -7,11 +7,12 @@ A snapshot is a folder too, complete or absent, never half written.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,18 @@ from torch import Tensor, nn
 
 from munit_zoo._version import __version__
 from munit_zoo.config import Config, Resolved, resolve
+from munit_zoo.engine.acceleration import memory_format
 from munit_zoo.errors import CheckpointError, ConfigError, Problem, UsageError
 from munit_zoo.models import TranslationModel, create_model
 
-__all__ = ["Run", "Snapshot", "load_model", "load_weights"]
+__all__ = [
+    "Run",
+    "Snapshot",
+    "load_model",
+    "load_weights",
+    "plugin_records",
+    "resolve_config",
+]
 
 
 @dataclass(frozen=True)
@@ -115,10 +124,10 @@ class Run:
             raise CheckpointError(f"{folder} is not a run: {there}")
         return cls(folder)
 
-    def resolved(self) -> Resolved:
+    def resolved(self, overrides: Sequence[str] = ()) -> Resolved:
         """The run's config. An error about a component names the distribution it came from."""
         try:
-            return resolve(str(self.folder / "config.yaml"))
+            return resolve(str(self.folder / "config.yaml"), overrides)
         except ConfigError as error:
             record = self.record()
             raise ConfigError(
@@ -133,6 +142,22 @@ class Run:
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Replace `run.json`."""
         write_text(self.folder / "run.json", json.dumps(record, indent=2) + "\n")
+
+    def goes_on_with(self, plugins: Sequence[Path], iteration: int) -> list[str]:
+        """Add to the record the local files that training goes on with; a note on each new one."""
+        record = self.record()
+        known = record.get("plugins", [])
+        before = [(entry["file"], entry["sha256"]) for entry in known]
+        new = [e for e in plugin_records(plugins) if (e["file"], e["sha256"]) not in before]
+        if new:
+            added = [{**entry, "from_iteration": iteration} for entry in new]
+            self.write_record({**record, "plugins": [*known, *added]})
+        changed = {file for file, _ in before}
+        return [
+            f"{entry['file']} {'has changed since' if entry['file'] in changed else 'is new to'} "
+            "the run; run.json says so"
+            for entry in new
+        ]
 
     def snapshots(self) -> list[Snapshot]:
         """All snapshots, oldest first."""
@@ -207,6 +232,22 @@ def provenance(resolved: Resolved) -> dict[str, Any]:
     }
 
 
+def plugin_records(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Local files for a run's record: where each stands, and what it says."""
+    return [
+        {"file": str(file.resolve()), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        for file in files
+    ]
+
+
+def resolve_config(source: str, overrides: Sequence[str] = ()) -> Resolved:
+    """As `resolve`; for a run's own config.yaml an error says what the run was made with."""
+    path = Path(source)
+    if path.name == "config.yaml" and (path.parent / "run.json").is_file():
+        return Run(path.parent).resolved(overrides)
+    return resolve(source, overrides)
+
+
 def load_model(
     path: str | Path, *, device: str | torch.device = "cpu", ema: bool = True
 ) -> TranslationModel:
@@ -217,13 +258,16 @@ def load_model(
     Raises CheckpointError for a folder that is neither, or weights that do not fit.
     """
     run, snapshot = find_snapshot(Path(path))
-    model = create_model(run.resolved().config)
+    config = run.resolved().config
+    model = create_model(config)
     part = "ema" if ema and snapshot.has("ema") else "generators"
     load_weights(model.generators, snapshot.weights(part), f"{snapshot.folder} ({part})")
     if snapshot.has("discriminators"):
         discriminators = snapshot.weights("discriminators")
         load_weights(model.discriminators, discriminators, f"{snapshot.folder} (discriminators)")
-    return model.to(device).eval()
+    layout = memory_format(config, device)
+    model.to(device).to(memory_format=layout)  # type: ignore[call-overload]
+    return model.eval()
 
 
 def find_snapshot(path: Path) -> tuple[Run, Snapshot]:
@@ -284,7 +328,8 @@ def _with_owner(problem: Problem, record: Mapping[str, Any]) -> Problem:
     if made["distribution"]:
         source = f"{made['distribution']} {made['version']}; install that again"
     else:
-        files = " ".join(f"--plugin {file}" for file in record.get("plugins", []))
+        names = dict.fromkeys(entry["file"] for entry in record.get("plugins", []))
+        files = " ".join(f"--plugin {file}" for file in names)
         source = f"a local file; give {files or '--plugin FILE.py'} again"
     message = f"{problem.message} The run was made with it from {source}."
     return Problem(problem.path, message, problem.origin)

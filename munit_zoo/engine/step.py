@@ -23,7 +23,7 @@ from munit_zoo.engine.acceleration import (
 from munit_zoo.errors import UsageError
 from munit_zoo.models import Objective, TranslationModel
 
-__all__ = ["Trainer", "build_optimizers", "draw_noise", "in_format", "trained_parameters"]
+__all__ = ["Trainer", "build_optimizers", "draw_noise", "trained_parameters"]
 
 
 def trained_parameters(
@@ -54,16 +54,6 @@ def build_optimizers(
         bind("optimizer", node)().build(parameters.values() or [torch.zeros(())])
         for node, parameters in zip(sides, trained_parameters(model, objective), strict=True)
     ]
-
-
-def in_format(env: Mapping[str, Tensor], *, channels_last: bool) -> dict[str, Tensor]:
-    """The inputs of a step, images in the memory format that is asked for."""
-    if not channels_last:
-        return dict(env)
-    return {
-        name: value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
-        for name, value in env.items()
-    }
 
 
 class Trainer:

@@ -23,11 +23,18 @@ from munit_zoo.config import Config, Resolved, bind, domains_of
 from munit_zoo.data import Dataset
 from munit_zoo.data.seeding import rng
 from munit_zoo.data.stream import UnpairedBatches
-from munit_zoo.engine.acceleration import set_rate
+from munit_zoo.engine.acceleration import in_format, memory_format, set_rate
 from munit_zoo.engine.devices import leave_group, make_fabric
-from munit_zoo.engine.runs import Run, Snapshot, find_snapshot, load_weights, same_training
+from munit_zoo.engine.runs import (
+    Run,
+    Snapshot,
+    find_snapshot,
+    load_weights,
+    plugin_records,
+    same_training,
+)
 from munit_zoo.engine.session import Progress, Session, Silent, criteria_state, truncate_log
-from munit_zoo.engine.step import Trainer, build_optimizers, draw_noise, in_format
+from munit_zoo.engine.step import Trainer, build_optimizers, draw_noise
 from munit_zoo.errors import CheckpointError, DataError, UsageError
 from munit_zoo.models import Objective, TranslationModel, assemble
 
@@ -95,8 +102,8 @@ def train(
         fabric.barrier()
         run = run or Run.open(folder)
 
-    if config.ENGINE.CHANNELS_LAST:
-        model.to(memory_format=torch.channels_last)
+    layout = memory_format(config, fabric.device)
+    model.to(memory_format=layout)  # type: ignore[call-overload]
     model.train()
     fabric.to_device(model)
     optimizers = build_optimizers(config, model, objective)
@@ -111,6 +118,8 @@ def train(
         session = Session(run, config, model, averaged, objective, optimizers, datasets, progress)
     notes = [f"frozen, as no active term reaches it: {n}" for n in rehearsal.unreached_networks()]
     notes += _skipped(training) + missing
+    if leader and resume:
+        notes += run.goes_on_with(plugins, start)
     progress.started(start, config.ENGINE.ITERATIONS, str(fabric.device), notes)
     schedule = bind("schedule", config.OPTIM.SCHEDULE)()
     rates = [[group["lr"] for group in o.param_groups] for o in _base_rates(config, optimizers)]
@@ -149,7 +158,7 @@ def train(
                     count=stream.count,
                 ),
             }
-            env = in_format(env, channels_last=config.ENGINE.CHANNELS_LAST)
+            env = in_format(env, layout)
             env = {k: v.to(fabric.device, non_blocking=True) for k, v in env.items()}
             parts = trainer.step(env)
             if averaged is not None:
@@ -248,7 +257,7 @@ def _record(
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "torch": torch.__version__,
-        "plugins": [str(file) for file in plugins],
+        "plugins": plugin_records(plugins),
         "init_from": None if init_from is None else str(init_from),
         "data": {
             split: None

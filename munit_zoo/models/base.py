@@ -95,7 +95,10 @@ class TranslationModel(nn.Module):
 
         name: as in `inputs`. sizes: per domain (h, w) of its images.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no random input {name!r}")
+        raise GraphError(
+            f"{type(self).__name__} does not say how {name!r} is drawn: define "
+            "noise_shape(name, sizes), which returns the shape of one sample"
+        )
 
     def is_noise(self, name: str) -> bool:
         """Whether an input is drawn, not an image."""
@@ -118,7 +121,7 @@ class TranslationModel(nn.Module):
         source: str | None = None,
         paired: bool = False,
         generator: torch.Generator | None = None,
-        chunk: int = 16,
+        chunk: int | None = None,
     ) -> Tensor:
         """Translations of images into the domain `to`.
 
@@ -128,7 +131,7 @@ class TranslationModel(nn.Module):
         encoder and used for every image (`paired`: one example an image, K = N).
         source: the images' domain, where there are more than two.
         generator: draws the styles (on CPU); the global one where none is given.
-        chunk: images decoded at once.
+        chunk: images decoded at once; None for what suits the device.
 
         Returns (N, K, C, H, W) in [-1, 1]. A recipe without styles returns K = 1, whatever was
         asked for. Raises UsageError for a domain, shape or channel count that does not fit.
@@ -139,6 +142,7 @@ class TranslationModel(nn.Module):
         count = len(x)
         plan = self.graph().plan((translation.output,))
         padded, size = self._pad(x)
+        at_once = max(1, _chunk(padded) if chunk is None else chunk)
         values: dict[str, Tensor] = {
             name: padded.new_zeros(()) for name in plan.inputs if self.is_noise(name)
         }
@@ -147,7 +151,7 @@ class TranslationModel(nn.Module):
             steps, codes = plan.main, padded.new_zeros((count, 1, 0))
             outputs = [
                 self._run(steps, {**values, translation.source: part}, translation.output)
-                for part in padded.split(max(1, chunk))
+                for part in padded.split(at_once)
             ]
             images = torch.cat(outputs)
         else:
@@ -162,7 +166,7 @@ class TranslationModel(nn.Module):
             flat = codes.flatten(0, 1)
             rows = torch.arange(count, device=x.device).repeat_interleave(kinds)
             outputs = []
-            for part in torch.arange(len(flat), device=x.device).split(max(1, chunk)):
+            for part in torch.arange(len(flat), device=x.device).split(at_once):
                 piece = {
                     name: value[rows[part]] if value.dim() else value
                     for name, value in shared.items()
@@ -277,6 +281,13 @@ class TranslationModel(nn.Module):
 
     def _run(self, steps: Sequence[Any], values: Mapping[str, Tensor], output: str) -> Tensor:
         return self._all(steps, values)[output]
+
+
+def _chunk(x: Tensor) -> int:
+    """Images to decode at once: what keeps a GPU busy, or stays in a CPU's caches."""
+    if x.device.type != "cpu":
+        return 16
+    return 256 * 256 // (x.shape[2] * x.shape[3])
 
 
 class _View:

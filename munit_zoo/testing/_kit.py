@@ -34,6 +34,9 @@ class Check:
             self.run(self.kind, self.component, self.settings)
         except ConformanceError as error:
             raise ConformanceError(f"{self}: {error}") from error.__cause__
+        except Exception as error:
+            reason = str(error) if isinstance(error, MunitZooError) else repr(error)
+            raise ConformanceError(f"{self}: {reason}") from error
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.component}:{self.name}"
@@ -45,29 +48,33 @@ def checks(kind: str, name: str, **settings: Any) -> list[Check]:
     settings: its keys, in lower case, where the defaults do not do (a folder for a dataset, the
     `recipe` whose names a named loss reads); slots by name.
     """
-    from munit_zoo.testing._checks import CHECKS
+    from munit_zoo.testing._checks import checks_for
 
     found = registry(kind)
     found.entry(name)
+    try:
+        component = found.get(name)
+    except ComponentError:
+        component = None  # the check tells why
     return [
         Check(found.kind, name, label, dict(settings), run)
-        for label, run in CHECKS[found.kind].items()
+        for label, run in checks_for(found.kind, component).items()
     ]
 
 
 def check_component(kind: str, name: str, **settings: Any) -> None:
     """Run all checks of a component.
 
-    Raises ConformanceError that lists every one that fails.
+    Raises ConformanceError that lists what fails; what fails several of them is said once.
     """
-    problems = []
+    problems: dict[str, str] = {}
     for check in checks(kind, name, **settings):
         try:
             check()
         except ConformanceError as error:
-            problems.append(str(error))
+            problems.setdefault(str(error).removeprefix(f"{check}: "), str(error))
     if problems:
-        raise ConformanceError("\n".join(problems))
+        raise ConformanceError("\n".join(problems.values()))
 
 
 def checks_of(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
+import keyword
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from munit_zoo._version import __version__
 from munit_zoo.errors import UsageError, suggest
-from munit_zoo.registry import CONTRACTS
+from munit_zoo.registry import CONTRACTS, CORE, REGISTRIES, canonical
 
 __all__ = ["KINDS", "write_plugin"]
 
@@ -25,47 +27,62 @@ _PLACES = {
     "mapping": "MODEL:\n  DECODER: {{MAPPING: {{NAME: {name}}}}}",
     "discriminator": "MODEL:\n  DISCRIMINATOR: {{NAME: {name}, DIM: 16}}",
     "loss": "LOSSES:\n  IMAGE_RECON: {{NAME: {name}}}",
+    "adversarial_loss": "LOSSES:\n  ADVERSARIAL: {{NAME: {name}}}",
+    "named_loss": "LOSSES:\n  PENALTY: {{NAME: {name}, WEIGHT: 10}}",
     "model": "MODEL:\n  NAME: {name}\n"
     "  DISCRIMINATOR: {{NAME: multiscale_patch, LAYERS: 2, SCALES: 2}}\n"
     "LOSSES: {{STYLE_RECON: null, CONTENT_RECON: null, CYCLE_RECON: {{NAME: l1, WEIGHT: 10}}}}",
     "dataset": "DATA: {{NAME: {name}}}\nMETRICS: null",
+    "metric": "METRICS:\n  CHANGE: {{NAME: {name}}}",
 }
-KINDS = tuple(_PLACES)
+# Skeletons of one kind that differ in their contract
+_VARIANTS = {"adversarial_loss": "loss", "named_loss": "loss"}
+KINDS = (*_PLACES, "configs")
 
 
 def write_plugin(name: str, out: Path, kinds: Sequence[str] = ("norm", "loss")) -> list[Path]:
     """Write a package `name` with a component of each kind; its tests pass as they are.
 
     name: of the distribution (`my-stains`); module and component names are made of it.
+    kinds: of components; `loss` is a pair loss, beside `adversarial_loss` and `named_loss`, and
+    `configs` ships configs alone.
     out: the folder to write the package's folder into.
-    Returns the files. Raises UsageError for a name that cannot be one, an unknown kind, or a folder
-    that exists.
+    Returns the files. Raises UsageError for a name that cannot be one or is taken, an unknown kind,
+    or a folder that exists.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
-        raise UsageError(
-            f"{name!r} is no name for a distribution: lower-case words joined by '-', as my-stains"
-        )
+    _check_name(name)
+    kinds = [kind.replace("-", "_") for kind in kinds]
     for kind in kinds:
         if kind not in KINDS:
-            raise UsageError(f"--kind {kind}: {suggest(kind, KINDS)} Kinds: {', '.join(KINDS)}.")
+            hint = f"{suggest(kind, KINDS)} Kinds: {', '.join(KINDS)}.".strip()
+            raise UsageError(f"no skeleton for the kind {kind!r}. {hint}")
     folder = out / name
     if folder.exists():
         raise UsageError(f"{folder} exists; choose another name or --out")
     module, short = name.replace("-", "_"), name.removeprefix("munit-zoo-").replace("-", "_")
-    components = {kind: (f"{short}_{_stem(kind)}", _class(kind)) for kind in dict.fromkeys(kinds)}
+    components = {
+        kind: (f"{short}_{_stem(kind)}", _class(kind))
+        for kind in dict.fromkeys(kinds)
+        if kind != "configs"
+    }
     files = {
         "pyproject.toml": _pyproject(name, module, components),
         "README.md": _readme(name, short, components),
-        f"{module}/__init__.py": f'"""Components for munit_zoo: {", ".join(components)}."""\n',
+        f"{module}/__init__.py": f'"""{_summary(components)}"""\n',
         f"{module}/configs/__init__.py": '"""Configs, found by name."""\n',
-        f"tests/test_{module}.py": _tests(name, short, components),
+        f"tests/test_{module}.py": _tests(name, short, components, "configs" in kinds),
     }
+    if "configs" in kinds:
+        files[f"{module}/configs/{short}/shapes.yaml"] = (
+            "# munit/shapes with longer style codes.\n"
+            "_BASE_: munit/shapes\nSCHEMA_VERSION: 1\nMODEL: {STYLE_DIM: 8}\n"
+        )
     for kind, (component, _) in components.items():
         source = (SKELETONS / f"{kind}.py").read_text(encoding="utf-8")
         files[f"{module}/{kind}.py"] = source
         place = _PLACES[kind].format(name=component)
         files[f"{module}/configs/{short}/{_stem(kind)}.yaml"] = (
-            f"# munit/shapes with this package's {kind}.\n"
+            f"# munit/shapes with this package's {_words(kind)}.\n"
             f"_BASE_: munit/shapes\nSCHEMA_VERSION: 1\n{place}\n"
         )
     written = []
@@ -75,6 +92,31 @@ def write_plugin(name: str, out: Path, kinds: Sequence[str] = ("norm", "loss")) 
         path.write_text(text, encoding="utf-8")
         written.append(path)
     return written
+
+
+def _check_name(name: str) -> None:
+    """Raises UsageError where a distribution, or its module, cannot have a name."""
+    module = name.replace("-", "_")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(module):
+        raise UsageError(
+            f"{name!r} is no name for a distribution: lower-case words joined by '-', as my-stains"
+        )
+    spec = None if name == CORE else importlib.util.find_spec(module)
+    ours = {canonical(e.distribution) for one in REGISTRIES.values() for e in one.entries()}
+    # an installed plug-in of this very name may be written anew; a bare folder is no module
+    taken = spec is not None and spec.origin is not None and name not in ours
+    if name == CORE or taken:
+        raise UsageError(f"{name!r} is taken: a module {module} is installed; choose another name")
+
+
+def _words(kind: str) -> str:
+    return kind.replace("_", " ")
+
+
+def _summary(components: Mapping[str, object]) -> str:
+    what = "Components" if components else "Configs"
+    listed = f": {', '.join(map(_words, components))}" if components else ""
+    return f"{what} for munit_zoo{listed}."
 
 
 def _class(kind: str) -> str:
@@ -92,10 +134,12 @@ def _stem(kind: str) -> str:
 
 
 def _pyproject(name: str, module: str, components: dict[str, tuple[str, str]]) -> str:
-    points = ""
+    groups: dict[str, str] = {}
     for kind, (component, cls) in components.items():
-        group = CONTRACTS[kind].group
-        points += f'\n[project.entry-points."{group}"]\n{component} = "{module}.{kind}:{cls}"\n'
+        group = CONTRACTS[_VARIANTS.get(kind, kind)].group or ""
+        groups.setdefault(group, f'\n[project.entry-points."{group}"]\n')
+        groups[group] += f'{component} = "{module}.{kind}:{cls}"\n'
+    points = "".join(groups.values())
     return f'''[build-system]
 requires = ["hatchling>=1.24"]
 build-backend = "hatchling.build"
@@ -103,7 +147,7 @@ build-backend = "hatchling.build"
 [project]
 name = "{name}"
 version = "0.1.0"
-description = "Components for munit_zoo: {", ".join(components)}."
+description = "{_summary(components)}"
 readme = "README.md"
 requires-python = ">=3.10"
 dependencies = ["munit-zoo>={__version__}"]
@@ -122,14 +166,13 @@ addopts = "-ra --import-mode=importlib"
 
 def _readme(name: str, short: str, components: dict[str, tuple[str, str]]) -> str:
     lines = "\n".join(
-        f"- {kind} `{component}`: `{cls}`" for kind, (component, cls) in components.items()
+        f"- {_words(kind)} `{component}`: `{cls}`" for kind, (component, cls) in components.items()
     )
-    first = _stem(next(iter(components)))
+    first = _stem(next(iter(components))) if components else "shapes"
+    head = f"Components for munit_zoo:\n\n{lines}" if components else _summary(components)
     return f"""# {name}
 
-Components for munit_zoo:
-
-{lines}
+{head}
 
 ```sh
 pip install .
@@ -140,23 +183,28 @@ pip install .[test] && pytest                     # munit_zoo's conformance kit
 """
 
 
-def _tests(name: str, short: str, components: dict[str, tuple[str, str]]) -> str:
-    configs = ", ".join(f'"{short}/{_stem(kind)}"' for kind in components)
-    comma = "," if len(components) == 1 else ""
-    return f'''"""The components keep their contracts, and the configs fit together."""
-
-import pytest
-
-from munit_zoo.cli import main
-from munit_zoo.testing import checks_of
-
-
-@pytest.mark.parametrize("check", checks_of("{name}"), ids=str)
+_CONFORMANCE = """@pytest.mark.parametrize("check", checks_of("{name}"), ids=str)
 def test_conformance(check):
     check()
 
 
-@pytest.mark.parametrize("config", [{configs}{comma}])
+"""
+
+
+def _tests(name: str, short: str, components: dict[str, tuple[str, str]], shapes: bool) -> str:
+    stems = [*map(_stem, components), *(["shapes"] if shapes else [])]
+    configs = ", ".join(f'"{short}/{stem}"' for stem in stems)
+    what = "The components keep their contracts, and the" if components else "The"
+    kit = "from munit_zoo.testing import checks_of\n" if components else ""
+    conformance = _CONFORMANCE.format(name=name) if components else ""
+    return f'''"""{what} configs fit together."""
+
+import pytest
+
+from munit_zoo.cli import main
+{kit}
+
+{conformance}@pytest.mark.parametrize("config", [{configs}])
 def test_config(config):
     assert main(["config", "check", config]) == 0
 '''

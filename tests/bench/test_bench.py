@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from munit_zoo.bench import (
-    Request,
+from munit_zoo.bench import run as runner
+from munit_zoo.bench.measure import Timing, take_turns
+from munit_zoo.bench.plan import Arm, Request, plan_arms
+from munit_zoo.bench.report import (
     Result,
+    Row,
     compare_results,
-    plan_arms,
     read_result,
-    run,
+    save_plot,
     to_markdown,
 )
-from munit_zoo.bench.measure import Timing, take_turns
-from munit_zoo.bench.plan import Arm
-from munit_zoo.bench.report import Row, save_plot
+from munit_zoo.bench.run import run
 from munit_zoo.bench.work import Work, _training_flop, build_work
 from munit_zoo.cli import main
 from munit_zoo.config import load_config
@@ -267,9 +266,6 @@ def test_a_size_that_the_model_cannot_take(tiny):
 
 
 def test_memory_that_runs_out(tiny, monkeypatch):
-    # the package's `run` is the function, not the module
-    runner = importlib.import_module("munit_zoo.bench.run")
-
     def build(arm: Arm, device: torch.device) -> Work:
         if arm.batch == 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 TiB")

@@ -151,3 +151,50 @@ def test_compiles_as_one_graph(weight_norm):
     torch.testing.assert_close(compiled(x), twin(x))
     if weight_norm == "spectral_legacy":
         torch.testing.assert_close(block.conv.u, twin.conv.u)
+
+
+# A few channels out
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("pad_type", ["reflect", "replicate", "zero"])
+@pytest.mark.parametrize("weight_norm", ["none", "spectral_legacy", "weight"])
+def test_convolving_by_columns_has_the_plain_values_and_gradients(pad_type, weight_norm, bias):
+    torch.manual_seed(0)
+    options = {"pad_type": pad_type, "weight_norm": weight_norm, "bias": bias}
+    folded = ConvBlock(4, 3, 7, **options, fold=True).double()
+    plain = ConvBlock(4, 3, 7, **options).double()
+    assert (folded.fold, plain.fold) == (True, False)
+    plain.load_state_dict(copy.deepcopy(folded.state_dict()))
+    x, target = image(2, 4, 9, 12), image(2, 3, 9, 12)
+    found = []
+    for block in (folded, plain):
+        leaf = x.clone().requires_grad_()
+        y = block(leaf)
+        (y * target).sum().backward()
+        found.append([y, leaf.grad, *[p.grad for p in block.parameters()]])
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_only_few_channels_at_stride_1_are_convolved_by_columns():
+    assert not ConvBlock(4, 8, 7, fold=True).fold
+    assert not ConvBlock(4, 3, 3, fold=True).fold
+    assert not ConvBlock(4, 3, 7, stride=2, fold=True).fold
+
+
+def test_columns_are_added_up_in_full_precision():
+    block = ConvBlock(16, 1, 7, fold=True)
+    x = torch.rand(1, 16, 16, 16) + 1
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours = block(x)
+    torch.testing.assert_close(ours.float(), block(x), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("pad_type", ["reflect", "replicate", "zero"])
+def test_padding_keeps_half_precision_under_autocast(pad_type):
+    x = torch.randn(1, 2, 5, 5).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        padded = Padding(2, pad_type)(x)
+    assert padded.dtype == torch.bfloat16
+    torch.testing.assert_close(padded, Padding(2, pad_type)(x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -260,7 +261,24 @@ def test_a_run_names_the_local_file_it_was_made_with(tmp_path, tiny):
     square = ["MODEL.DECODER.ACTIVATION.NAME=test_square", "ENGINE.ITERATIONS=1"]
     more = ["--run", str(run), "--device", "cpu", "--plugin", str(file)]
     assert munit_zoo("train", "munit/shapes", *tiny, *square, *more).returncode == 0
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    made_with = [{"file": str(file), "sha256": digest}]
+    assert json.loads((run / "run.json").read_text())["plugins"] == made_with
     assert munit_zoo("config", "check", str(run / "config.yaml"), *more[-2:]).returncode == 0
-    without = munit_zoo("translate", str(run), str(tmp_path), "--to", "b")
-    assert without.returncode == 2
-    assert f"give --plugin {file} again" in without.stderr
+    for command in (
+        ("translate", str(run), str(tmp_path), "--to", "b"),
+        ("train", "--run", str(run), "--resume", "ENGINE.ITERATIONS=2"),
+        ("samples", str(run / "config.yaml"), "--domain", "a", "--out", str(tmp_path / "s")),
+        ("config", "check", str(run / "config.yaml")),
+    ):
+        without = munit_zoo(*command)
+        assert without.returncode == 2
+        assert f"give --plugin {file} again" in without.stderr, command
+    file.write_text(file.read_text().replace("x * x", "x * x * 1.0"))
+    go_on = ["train", "--run", str(run), "--resume", "ENGINE.ITERATIONS=2"]
+    resumed = munit_zoo(*go_on, *more[2:])
+    assert resumed.returncode == 0, resumed.stderr
+    assert "mine.py has changed since the run" in resumed.stderr.replace("\n", "")
+    plugins = json.loads((run / "run.json").read_text())["plugins"]
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert plugins == [*made_with, {"file": str(file), "sha256": digest, "from_iteration": 1}]

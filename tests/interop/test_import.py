@@ -204,8 +204,12 @@ def test_importing_a_file_of_torch_0_3(tmp_path, capsys):
     (tmp_path / "reference.yaml").write_text(yaml.safe_dump(HYPER))
     command = ["import", "nvlabs", str(tmp_path / "gen_00000042.pt")]
     command += ["--dis", str(tmp_path / "dis_00000042.pt"), "--out", str(tmp_path / "run")]
+    (tmp_path / "mine.py").write_text("")
+    command += ["--plugin", str(tmp_path / "mine.py")]
     assert main([*command, "--config", str(tmp_path / "reference.yaml")]) == 0
     assert "imported munit at iteration 42" in capsys.readouterr().out
+    (plugin,) = Run.open(tmp_path / "run").record()["plugins"]
+    assert plugin["file"] == str(tmp_path / "mine.py")
     imported = mz.load_model(tmp_path / "run")
     for name, value in model.generators.state_dict().items():
         assert torch.equal(imported.generators.state_dict()[name], value)

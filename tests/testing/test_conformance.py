@@ -37,7 +37,6 @@ CHECKS = [
     check
     for entry in ENTRIES
     for check in checks(entry.kind, entry.name, **SMALL.get(f"{entry.kind}:{entry.name}", {}))
-    if entry.kind != "model" or check.name not in ("compiles without a break",)
 ]
 
 
@@ -162,6 +161,341 @@ def test_a_fault_is_found_by_its_check(component, check: str, advice: str):
             check_component("norm", "test_fault")
     finally:
         del NORMS._local["test_fault"]
+
+
+class Failing(Base):
+    def forward(self, x):
+        return x.foo()
+
+
+class InPlace(Base):
+    def forward(self, x):
+        return x.mul_(2) * self.weight
+
+
+class Nothing(Base):
+    def forward(self, x):
+        super().forward(x)
+
+
+class Infinite(Base):
+    def forward(self, x):
+        return super().forward(x) * float("nan")
+
+
+class Steered(Base):
+    """Takes parameters and says nothing of them."""
+
+    def forward(self, x, parameters):
+        return super().forward(x)
+
+
+class Counting(Steered):
+    num_parameters = 2.0
+
+
+class Deaf(Steered):
+    num_parameters = 4
+
+
+class Unsteered(Base):
+    num_parameters = 4
+
+
+class Early(nn.Module):
+    def __init__(self, num_features: int) -> None:
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return x
+
+
+class Plain:
+    def __init__(self, num_features: int) -> None: ...
+
+    def forward(self, x):
+        return x
+
+
+class Fixed(Base):
+    def __init__(self, num_features: int) -> None:
+        super().__init__(num_features)
+        self.scale = torch.ones(1, num_features, 1, 1)
+
+    def forward(self, x):
+        return super().forward(x) * self.scale
+
+
+class Worded(Base):
+    def __init__(self, num_features: int, *, eps: float = "no") -> None:
+        super().__init__(num_features)
+
+
+class Needy(Base):
+    def __init__(self, num_features: int, *, eps: float) -> None:
+        super().__init__(num_features)
+
+
+class Charbonnier(nn.Module):
+    contract = "pair"
+
+    def forward(self, x, y):
+        return (x - y).abs().mean()
+
+
+class Three(Charbonnier):
+    arity = 3
+
+
+class Wrong(nn.Module):
+    """Wrong, as `forward` and the attributes of subclasses say."""
+
+    contract = "named"
+    reads = ("x_ab",)
+
+
+class Unread(Wrong):
+    def forward(self, names, critics):
+        return names["x_a"].mean()
+
+
+class Unasked(Wrong):
+    def forward(self, names, critics):
+        return critics["b"](names["x_ab"])[0].mean()
+
+
+class Sided(Wrong):
+    def __init__(self) -> None:
+        super().__init__()
+        self.side = "gen"
+
+    def forward(self, names, critics):
+        return names["x_ab"].mean()
+
+
+class Scalars(nn.Module):
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x):
+        return [x.mean()]
+
+
+class Encoder(nn.Module):
+    stride = 0
+    out_channels = 4
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x):
+        return x
+
+
+class Styled(nn.Module):
+    def __init__(self, content_channels: int, out_channels: int, scale_factor: int, style_dim: int):
+        super().__init__()
+        self.up = nn.Upsample(scale_factor=scale_factor)
+        self.out = nn.Conv2d(content_channels, out_channels, 1)
+
+    def forward(self, content, style):
+        return self.out(self.up(content)).tanh()
+
+
+class Unstyled(Styled):
+    def forward(self, content):
+        return super().forward(content, None)
+
+
+class Overstyled(Styled):
+    def __init__(self, content_channels: int, out_channels: int, scale_factor: int) -> None:
+        super().__init__(content_channels, out_channels, scale_factor, 0)
+
+
+class Metric:
+    def evaluate(self):
+        return None
+
+
+class Images:
+    """A dataset that does nothing wrong."""
+
+    def __init__(self, domain, split) -> None:
+        self.size = (4, 5)
+
+    def prepare(self) -> None: ...
+
+    def __len__(self) -> int:
+        return 2
+
+    def train(self, index, rng):
+        return torch.zeros(3, 4, 5)
+
+    def test(self, index):
+        return torch.zeros(3, 4, 5)
+
+    def name(self, index):
+        return str(index)
+
+    def describe(self):
+        return {}
+
+
+class Arrays(Images):
+    def train(self, index, rng):
+        return np.zeros((3, 4, 5), np.float32)
+
+
+class Bytes(Images):
+    def test(self, index):
+        return torch.zeros(3, 4, 5, dtype=torch.uint8)
+
+
+class Grey(Images):
+    def test(self, index):
+        return torch.zeros(1, 4, 5)
+
+
+class Sizeless(Images):
+    def __init__(self, domain, split) -> None:
+        self.size = None
+
+
+class Opened(Images):
+    def __init__(self, domain, split) -> None:
+        super().__init__(domain, split)
+        self.scale = lambda x: x
+
+
+def first_failure(kind: str, name: str) -> None:
+    for check in checks(kind, name):
+        check()
+
+
+@pytest.fixture
+def registered():
+    """Registers a class under the name test_fault, for one test."""
+    kinds = []
+
+    def register(kind: str, component: type) -> None:
+        REGISTRIES[kind].register("test_fault")(component)
+        kinds.append(kind)
+
+    yield register
+    for kind in kinds:
+        del REGISTRIES[kind]._local["test_fault"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "component", "message"),
+    [
+        ("norm", Failing, r"forward\(\(2, 32, 6, 5\)\) fails: AttributeError: .*'foo'"),
+        ("norm", InPlace, "changes its input, or a parameter, in place; work on a new tensor"),
+        ("norm", Nothing, r"returns no tensor \(NoneType\); forward must return one"),
+        ("norm", Steered, "num_parameters is 0 or unset.*set self.num_parameters = P"),
+        ("norm", Unsteered, r"num_parameters is 4, so it is called as forward\(x, parameters\)"),
+        ("norm", Counting, "num_parameters to 2.0; an int of at least 0 is due"),
+        ("norm", Deaf, "no gradient reaches its input parameters: is it ignored"),
+        ("norm", Early, r"Call super\(\).__init__\(\) first in __init__"),
+        ("norm", Plain, "is no nn.Module; subclass it"),
+        ("norm", Fixed, "does not move to another device .*registered buffers"),
+        ("norm", Worded, 'no value of its setting.s type: norm.EPS .*got the word "no"'),
+        ("norm", Needy, "eps is required. Give every setting a default"),
+        ("loss", Three, "arity is 3, so forward is called with 3 tensors"),
+        ("loss", Unread, "asks for 'x_a', which reads does not name; add it to reads"),
+        ("loss", Unasked, "uses critics: set wants_critics = True"),
+        ("loss", Sided, "side is 'gen'; it is 'generator' or 'discriminator'"),
+        ("discriminator", Scalars, r"logits of scale 0 are a scalar for 2 images; \(N, …\) is due"),
+        ("content_encoder", Encoder, "stride to 0; an int of at least 1 is due"),
+        ("decoder", Styled, "no gradient reaches its input style: is it ignored"),
+        ("decoder", Unstyled, "the constructor takes style_dim, so forward is called as"),
+        ("decoder", Overstyled, r"takes no style_dim, so forward is called as forward\(content\)"),
+        ("metric", Metric, r"it is called as evaluate\(translator, datasets, device=…"),
+        ("dataset", Arrays, r"train\(\) returns ndarray; a torch tensor is due"),
+        ("dataset", Bytes, r"test\(\) returns torch.uint8 \(3, 4, 5\); float32"),
+        ("dataset", Grey, r"test\(\) returns 1 channels; the domain has 3"),
+        ("dataset", Sizeless, r"size is None; \(height, width\) is due"),
+        ("dataset", Opened, "cannot be pickled for worker processes .*no lambdas in __init__"),
+    ],
+)
+def test_a_fault_is_told_to_its_author(registered, kind: str, component, message: str):
+    registered(kind, component)
+    with pytest.raises(ConformanceError, match=message):
+        first_failure(kind, "test_fault")
+
+
+def test_whatever_a_component_raises_is_a_conformance_error(registered):
+    registered("norm", Failing)
+    with pytest.raises(ConformanceError) as found:
+        check_component("norm", "test_fault")
+    # one cause, told once; and no advice about devices and dtypes, which are not to blame
+    assert str(found.value).count("\n") == 0
+    assert isinstance(found.value, AssertionError)
+    for check in checks("norm", "test_fault"):
+        if check.name in ("builds on meta", "float64", "bf16 autocast"):
+            with pytest.raises(ConformanceError) as one:
+                check()
+            assert "input's d" not in str(one.value)
+            assert "dtypes by hand" not in str(one.value)
+
+
+def test_numbers_that_are_not_finite_fail_the_checks_about_them(registered):
+    registered("norm", Infinite)
+    with pytest.raises(ConformanceError) as found:
+        check_component("norm", "test_fault")
+    failed = [line.split(":")[2] for line in str(found.value).splitlines()]
+    assert failed == ["shapes and dtypes", "bf16 autocast"]
+
+
+def test_a_dataset_that_does_nothing_wrong(registered):
+    registered("dataset", Images)
+    check_component("dataset", "test_fault")
+
+
+def test_a_discriminators_loss_may_hold_its_images_fixed(registered):
+    class R1(nn.Module):
+        """The squared gradient of B's discriminator at real images (Mescheder et al. 2018)."""
+
+        contract = "named"
+        reads = ("x_b",)
+        side = "discriminator"
+        wants_critics = True
+
+        def forward(self, names, critics):
+            x = names["x_b"].detach().requires_grad_()
+            logits = torch.stack([part.sum() for part in critics["b"](x)]).sum()
+            (gradient,) = torch.autograd.grad(logits, x, create_graph=True)
+            return gradient.square().sum((1, 2, 3)).mean()
+
+    registered("loss", R1)
+    found = {check.name: check for check in checks("loss", "test_fault")}
+    for name in ("shapes and dtypes", "gradient reaches every parameter", "builds on meta"):
+        found[name]()
+
+
+def test_a_check_that_does_not_apply_is_not_listed(registered):
+    registered("loss", Unread)
+    assert "compiles without a break" not in {c.name for c in checks("loss", "test_fault")}
+    assert "compiles without a break" not in {c.name for c in checks("model", "munit")}
+    assert "compiles without a break" in {c.name for c in checks("loss", "l1")}
+
+
+def test_a_recipe_without_translations(registered):
+    from munit_zoo.models import TranslationModel, tensor
+
+    class Still(TranslationModel):
+        """Goes nowhere."""
+
+        inputs = ("x_a", "x_b")
+
+        @tensor
+        def x_aa(self, x_a):
+            """Itself."""
+            return x_a
+
+    registered("model", Still)
+    with pytest.raises(ConformanceError, match="Still declares no translations: set translations"):
+        check_component("model", "test_fault")
 
 
 def test_a_flawless_component_passes():

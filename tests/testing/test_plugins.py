@@ -68,14 +68,32 @@ def test_a_new_plugin_of_every_kind_passes_its_tests_untouched(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 100
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 150
+
+
+def test_a_new_plugin_may_ship_configs_alone(tmp_path):
+    write_plugin("my-sets", tmp_path, ["configs"])
+    install(tmp_path / "my-sets", tmp_path / "site")
+    listed = run(tmp_path / "site", "list", "configs").stdout
+    assert re.search(r"my_sets/shapes +plug-in, my-sets 0\.1\.0", listed)
+    tests = tmp_path / "my-sets" / "tests"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{ROOT}"},
+        check=False,
+    )
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize(
     ("name", "kinds", "message"),
     [
         ("My Stains", ("norm",), "lower-case words joined by '-'"),
-        ("stains", ("nrom",), "Did you mean 'norm'"),
+        ("stains", ("nrom",), "no skeleton for the kind 'nrom'. Did you mean 'norm'"),
+        ("stains", ("optimizer",), "no skeleton for the kind 'optimizer'. Kinds: norm"),
+        ("munit-zoo", ("norm",), "'munit-zoo' is taken: a module munit_zoo is installed"),
+        ("torch", ("norm",), "'torch' is taken"),
+        ("class", ("norm",), "no name for a distribution"),
         ("taken", ("norm",), "exists; choose another name"),
     ],
 )
@@ -90,6 +108,8 @@ def test_the_documentations_example_works_as_written(tmp_path):
     blocks = dict(re.findall(r"```\w+\n# ([\w./]+)\n(.*?)```", text, flags=re.S))
     assert {
         "my_stains/norms.py",
+        "my_stains/recipe.py",
+        "restyle.yaml",
         "pyproject.toml",
         "tests/test_my_stains.py",
         "mine.yaml",
@@ -103,8 +123,9 @@ def test_the_documentations_example_works_as_written(tmp_path):
     (package / "my_stains/__init__.py").write_text("")
     site = tmp_path / "site"
     install(package, site)
-    done = run(site, "config", "check", str(package / "mine.yaml"))
-    assert done.returncode == 0, done.stderr
+    for config in ("mine.yaml", "restyle.yaml"):
+        done = run(site, "config", "check", str(package / config))
+        assert done.returncode == 0, done.stderr
     tests = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(package / "tests")],
         env={**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"},
@@ -113,7 +134,7 @@ def test_the_documentations_example_works_as_written(tmp_path):
         check=False,
         cwd=package,
     )
-    assert re.search(r"\b12 passed", tests.stdout), tests.stdout[-2000:]
+    assert re.search(r"\b23 passed", tests.stdout), tests.stdout[-2000:]
     cube = ["munit/shapes", "MODEL.DECODER.ACTIVATION.NAME=cube"]
     assert run(site, "config", "check", *cube).returncode == 2
     local = run(site, "config", "check", *cube, "--plugin", str(package / "my_file.py"))
