@@ -27,7 +27,7 @@ def list_components(chosen: argparse.Namespace) -> None:
         for name in names:
             print(f"  {name:<24}{_origin(one, name)}")
         if not names:
-            print(f"  none matches {chosen.pattern!r}")
+            print(f"  nothing matches {chosen.pattern!r}")
     if not chosen.kind:
         print(
             "\nConfigs: munit-zoo list configs. Keys of a component: munit-zoo describe KIND NAME."

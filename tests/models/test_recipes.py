@@ -252,3 +252,12 @@ def test_the_whole_step_compiles_as_one_graph(tiny):
         assert ours.keys() == theirs.keys()
         for name in ours:
             torch.testing.assert_close(ours[name], theirs[name])
+
+
+def test_styles_and_images_of_another_form(tiny):
+    model = create_model(load_config("munit/shapes", *tiny))
+    x = torch.zeros(1, 3, 16, 16)
+    with pytest.raises(UsageError, match=r"styles is a number, codes .*; got 'x'"):
+        model.translate(x, "b", "x")
+    with pytest.raises(UsageError, match=r"got \(3, 16, 16\). Add a batch dimension: x\[None\]"):
+        model.translate(x[0], "b")
