@@ -162,7 +162,7 @@ def expected(annotation: Any) -> str:
             return f"a list, each {expected(arguments[0])}"
         return f"a list of {len(arguments)}: " + ", ".join(expected(a) for a in arguments)
     if origin is dict:
-        return f"a map of {expected(arguments[1])}"
+        return f"a map such as {{KEY: …}}, each value {expected(arguments[1])}"
     words = {int: "an integer", float: "a number", bool: "true or false", str: "a word"}
     words[type(None)] = "null"
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))

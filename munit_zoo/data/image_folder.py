@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from munit_zoo.data._files import FileDataset, OnBadImage, list_images
 from munit_zoo.data.seeding import rng
-from munit_zoo.data.transforms import Convert, Interpolation, Pipeline, conversion_for
+from munit_zoo.data.transforms import Convert, Interpolation, Pipeline, conversion_for, size_for
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError
 from munit_zoo.registry.ranges import NonNegative, Positive
@@ -24,7 +24,8 @@ class ImageFolder(FileDataset):
         images, chosen by their names and `hold_out_seed`, is held out for testing.
     test_folders: folders of test images per domain; nothing is held out then.
     hold_out: the share (below 1) or number held out.
-    size: short side after resizing; null to keep the size. crop: (height, width); null for
+    size: short side after resizing, for all domains or per domain (`{A: 286, B: 256}`); null to
+        keep the size. crop: (height, width); null for
         size × size. flip: mirror half of the training images. interpolation: of resizing.
     convert: `rgb`, `gray` or `none`, for all domains or per domain (`{A: gray}`).
     on_bad_image: stop, or skip and list.
@@ -42,7 +43,7 @@ class ImageFolder(FileDataset):
         test_folders: dict[str, str] | None = None,
         hold_out: NonNegative = 0.1,
         hold_out_seed: int = 0,
-        size: Positive | None = 256,
+        size: Positive | dict[str, Positive] | None = 256,
         crop: tuple[Positive, Positive] | None = None,
         flip: bool = True,
         interpolation: Interpolation = "bilinear",
@@ -50,7 +51,7 @@ class ImageFolder(FileDataset):
         on_bad_image: OnBadImage = "error",
     ) -> None:
         pipeline = Pipeline(
-            size=size,
+            size=size_for(size, domain.name),
             crop=crop,
             flip=flip,
             interpolation=interpolation,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from munit_zoo.data._files import FileDataset, OnBadImage
-from munit_zoo.data.transforms import Convert, Interpolation, Pipeline, conversion_for
+from munit_zoo.data.transforms import Convert, Interpolation, Pipeline, conversion_for, size_for
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError, suggest
 from munit_zoo.registry.ranges import Positive
@@ -37,7 +37,7 @@ class ImageList(FileDataset):
         lists: dict[str, str],
         roots: dict[str, str] | None = None,
         root: str | None = None,
-        size: Positive | None = 256,
+        size: Positive | dict[str, Positive] | None = 256,
         crop: tuple[Positive, Positive] | None = None,
         flip: bool = True,
         interpolation: Interpolation = "bilinear",
@@ -45,7 +45,7 @@ class ImageList(FileDataset):
         on_bad_image: OnBadImage = "error",
     ) -> None:
         pipeline = Pipeline(
-            size=size,
+            size=size_for(size, domain.name),
             crop=crop,
             flip=flip,
             interpolation=interpolation,

@@ -239,3 +239,8 @@ def test_what_only_building_finds_names_the_key():
     config = load_config("munit/shapes", "MODEL.CONTENT_ENCODER.NORM={NAME: group, GROUPS: 5}")
     with pytest.raises(ContractError, match="^MODEL.CONTENT_ENCODER.NORM: group norm of"):
         create_model(config)
+
+
+def test_a_map_is_asked_for_in_words():
+    with pytest.raises(ConfigError, match=r"a map such as \{KEY: …\}, each value a word"):
+        load_config("munit/shapes", "DATA={NAME: image_list, LISTS: 3}")

@@ -9,8 +9,9 @@ import pytest
 
 from munit_zoo.config import resolve
 from munit_zoo.data.images import read_image, write_image
+from munit_zoo.domains import Domain
 from munit_zoo.engine.train import train
-from munit_zoo.engine.translate import StyleChoice, translate_files
+from munit_zoo.engine.translate import StyleChoice, _output_type, _suffix, translate_files
 from munit_zoo.errors import UsageError
 
 ONE = StyleChoice(count=1)
@@ -49,10 +50,7 @@ def test_every_input_has_outputs_of_its_own(trained, tmp_path):
     assert all(file.is_file() for file in outputs)
 
 
-def test_what_a_png_cannot_hold_becomes_a_tiff(tmp_path, tiny):
-    from munit_zoo.domains import Domain
-    from munit_zoo.engine.translate import _output_type, _suffix
-
+def test_what_a_png_cannot_hold_becomes_a_tiff():
     assert _suffix(Path("a.jpg"), Domain("b", 4)) == ".png"
     assert _suffix(Path("a.jpg"), Domain("b", 5)) == ".tif"
     assert _suffix(Path("a.npy"), Domain("b", 5)) == ".npy"

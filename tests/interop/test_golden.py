@@ -236,8 +236,8 @@ def test_converted_checkpoint_translates(tmp_path: Path):
     folder = FOLDER / "nvlabs_checkpoint"
     if not folder.is_dir():
         pytest.skip(f"no folder {folder} (set MUNIT_ZOO_GOLDEN)")
-    gen = nvlabs.read_checkpoint(folder / "gen_00000003.pt")
-    dis = nvlabs.read_checkpoint(folder / "dis_00000003.pt")
+    gen = nvlabs.read_checkpoint(folder / "gen_00000003.pt", "gen")
+    dis = nvlabs.read_checkpoint(folder / "dis_00000003.pt", "dis")
     kind, hyper = nvlabs.infer_hyperparameters(gen, dis)
     tree = nvlabs.config_from_hyperparameters(hyper, kind)
     model: TranslationModel = create_model(resolve_data(tree, origin="test").config)
