@@ -23,6 +23,7 @@ __all__ = [
     "UsageError",
     "WeightsError",
     "an",
+    "counted",
     "suggest",
 ]
 
@@ -44,6 +45,11 @@ def suggest(word: str, known: Iterable[str], *, limit: int = 3) -> str:
 def an(noun: str) -> str:
     """A noun with its article: `an activation`, `a norm`."""
     return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: `1 image`, `2 images`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 class MunitZooError(Exception):
@@ -71,7 +77,16 @@ class BrokenComponentError(ComponentError):
 
 
 class ContractError(ComponentError):
-    """A class, or an instance of it, does not keep the contract of its kind."""
+    """A class, or an instance of it, does not keep the contract of its kind.
+
+    place: dotted path of the config's node that the component was made from, "" for none.
+    """
+
+    place = ""
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{self.place}: {message}" if self.place else message
 
 
 class GraphError(MunitZooError):

@@ -11,6 +11,7 @@ from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.blocks.residual import ResidualTrunk
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
+from munit_zoo.registry.ranges import Count, Odd, Positive
 
 __all__ = ["ResnetContentEncoder"]
 
@@ -32,12 +33,12 @@ class ResnetContentEncoder(nn.Module):
         self,
         in_channels: int,
         *,
-        dim: int = 64,
-        downsamples: int = 2,
-        blocks: int = 4,
-        kernel_size: int = 7,
-        down_kernel_size: int = 4,
-        block_kernel_size: int = 3,
+        dim: Positive = 64,
+        downsamples: Count = 2,
+        blocks: Count = 4,
+        kernel_size: Odd = 7,
+        down_kernel_size: Positive = 4,
+        block_kernel_size: Odd = 3,
         norm: Slot[Norm] = slot("instance"),
         activation: Slot[Activation] = slot("relu"),
         pad_type: PadType = "reflect",

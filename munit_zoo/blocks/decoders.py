@@ -21,6 +21,7 @@ from munit_zoo.registry import (
     StyleMapping,
     slot,
 )
+from munit_zoo.registry.ranges import Count, Odd
 
 __all__ = ["AdaINResnetDecoder", "ResnetDecoder"]
 
@@ -53,10 +54,10 @@ class AdaINResnetDecoder(nn.Module):
         scale_factor: int,
         style_dim: int,
         *,
-        blocks: int = 4,
-        kernel_size: int = 7,
-        upsample_kernel_size: int = 5,
-        block_kernel_size: int = 3,
+        blocks: Count = 4,
+        kernel_size: Odd = 7,
+        upsample_kernel_size: Odd = 5,
+        block_kernel_size: Odd = 3,
         norm: Slot[Norm] = slot("adain"),
         upsample_norm: Slot[Norm] = slot("layer"),
         activation: Slot[Activation] = slot("relu"),
@@ -123,10 +124,10 @@ class ResnetDecoder(nn.Module):
         out_channels: int,
         scale_factor: int,
         *,
-        blocks: int = 4,
-        kernel_size: int = 7,
-        upsample_kernel_size: int = 5,
-        block_kernel_size: int = 3,
+        blocks: Count = 4,
+        kernel_size: Odd = 7,
+        upsample_kernel_size: Odd = 5,
+        block_kernel_size: Odd = 3,
         norm: Slot[Norm] = slot("instance"),
         upsample_norm: Slot[Norm] = slot("layer"),
         activation: Slot[Activation] = slot("relu"),

@@ -9,6 +9,7 @@ from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm, conv2d
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.errors import GraphError
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
+from munit_zoo.registry.ranges import Positive
 
 __all__ = ["MultiscalePatchDiscriminator"]
 
@@ -31,10 +32,10 @@ class MultiscalePatchDiscriminator(nn.Module):
         self,
         in_channels: int,
         *,
-        dim: int = 64,
-        layers: int = 4,
-        scales: int = 3,
-        kernel_size: int = 4,
+        dim: Positive = 64,
+        layers: Positive = 4,
+        scales: Positive = 3,
+        kernel_size: Positive = 4,
         norm: Slot[Norm] = slot("none"),
         activation: Slot[Activation] = slot("lrelu"),
         pad_type: PadType = "reflect",

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from munit_zoo.blocks._checks import at_least
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.registry import ACTIVATIONS, Activation, Slot, slot
+from munit_zoo.registry.ranges import Positive
 
 __all__ = ["MLP"]
 
@@ -23,8 +24,8 @@ class MLP(nn.Module):
         in_features: int,
         out_features: int,
         *,
-        dim: int = 256,
-        layers: int = 3,
+        dim: Positive = 256,
+        layers: Positive = 3,
         activation: Slot[Activation] = slot("relu"),
         init: Init = "kaiming",
     ) -> None:

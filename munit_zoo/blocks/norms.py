@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from munit_zoo.blocks._checks import at_least
 from munit_zoo.errors import ContractError
+from munit_zoo.registry.ranges import Fraction, NonNegative, Positive
 
 __all__ = ["AdaIN", "BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "NoNorm"]
 
@@ -23,7 +24,7 @@ class InstanceNorm(nn.Module):
 
     num_parameters = 0
 
-    def __init__(self, num_features: int, *, affine: bool = False, eps: float = 1e-5) -> None:
+    def __init__(self, num_features: int, *, affine: bool = False, eps: NonNegative = 1e-5) -> None:
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
@@ -43,7 +44,7 @@ class AdaIN(nn.Module):
     first the C biases, then the C weights, used as they are.
     """
 
-    def __init__(self, num_features: int, *, eps: float = 1e-5) -> None:
+    def __init__(self, num_features: int, *, eps: NonNegative = 1e-5) -> None:
         super().__init__()
         self.num_features, self.eps = num_features, eps
         self.num_parameters = 2 * num_features
@@ -62,7 +63,7 @@ class LayerNorm(nn.Module):
 
     num_parameters = 0
 
-    def __init__(self, num_features: int, *, affine: bool = True, eps: float = 1e-5) -> None:
+    def __init__(self, num_features: int, *, affine: bool = True, eps: NonNegative = 1e-5) -> None:
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.rand(num_features)) if affine else None
@@ -93,7 +94,12 @@ class BatchNorm(nn.BatchNorm2d):
     num_parameters = 0
 
     def __init__(
-        self, num_features: int, *, affine: bool = True, eps: float = 1e-5, momentum: float = 0.1
+        self,
+        num_features: int,
+        *,
+        affine: bool = True,
+        eps: NonNegative = 1e-5,
+        momentum: Fraction = 0.1,
     ) -> None:
         super().__init__(num_features, eps=eps, momentum=momentum, affine=affine)
 
@@ -107,7 +113,12 @@ class GroupNorm(nn.GroupNorm):
     num_parameters = 0
 
     def __init__(
-        self, num_features: int, *, groups: int = 32, affine: bool = True, eps: float = 1e-5
+        self,
+        num_features: int,
+        *,
+        groups: Positive = 32,
+        affine: bool = True,
+        eps: NonNegative = 1e-5,
     ) -> None:
         at_least(1, groups=groups)
         if num_features % groups:

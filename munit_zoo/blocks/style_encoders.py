@@ -10,6 +10,7 @@ from munit_zoo.blocks._checks import at_least, odd, unsteered
 from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm, conv2d
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
+from munit_zoo.registry.ranges import Count, Odd, Positive
 
 __all__ = ["ConvStyleEncoder"]
 
@@ -31,11 +32,11 @@ class ConvStyleEncoder(nn.Module):
         in_channels: int,
         style_dim: int,
         *,
-        dim: int = 64,
-        downsamples: int = 4,
-        doublings: int = 2,
-        kernel_size: int = 7,
-        down_kernel_size: int = 4,
+        dim: Positive = 64,
+        downsamples: Count = 4,
+        doublings: Count = 2,
+        kernel_size: Odd = 7,
+        down_kernel_size: Positive = 4,
         norm: Slot[Norm] = slot("none"),
         activation: Slot[Activation] = slot("relu"),
         pad_type: PadType = "reflect",

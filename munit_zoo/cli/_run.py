@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from munit_zoo.errors import counted
+
 
 class _Bar:
     """Training's progress in the terminal; lines, where there is no terminal."""
@@ -143,7 +145,8 @@ def translate(chosen: argparse.Namespace) -> None:
             progress=lambda count, total: bar.update(task, completed=count, total=total),
         )
     count = sum(len(files) for files in done.files.values())
-    print(f"{count} translations of {len(done.files)} images in {done.folder}")
+    images = counted(len(done.files), "image")
+    print(f"{counted(count, 'translation')} of {images} in {done.folder}")
     if done.grid is not None:
         print(f"grid: {done.grid}")
 
@@ -184,7 +187,7 @@ def samples(chosen: argparse.Namespace) -> None:
     files = write_samples(
         config, chosen.domain.lower(), chosen.out, split=chosen.split, count=chosen.count
     )
-    print(f"{len(files)} images in {chosen.out}")
+    print(f"{counted(len(files), 'image')} in {chosen.out}")
 
 
 def import_nvlabs(chosen: argparse.Namespace) -> None:

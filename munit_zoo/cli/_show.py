@@ -27,7 +27,7 @@ def list_components(chosen: argparse.Namespace) -> None:
         for name in names:
             print(f"  {name:<24}{_origin(one, name)}")
         if not names:
-            print(f"  none matches {chosen.pattern!r}")
+            print(f"  nothing matches {chosen.pattern!r}")
     if not chosen.kind:
         print(
             "\nConfigs: munit-zoo list configs. Keys of a component: munit-zoo describe KIND NAME."
@@ -273,19 +273,22 @@ def config_check(chosen: argparse.Namespace) -> None:
 
     resolved = resolve_config(chosen.config, chosen.overrides)
     config = resolved.config
-    datasets = {d.name: bind("dataset", config.DATA)(d, "train") for d in domains_of(config)}
+    data = bind("dataset", config.DATA, "DATA")
+    datasets = {d.name: data(d, "train") for d in domains_of(config)}
     sizes = {name: dataset.size for name, dataset in datasets.items()}
-    for optimizer in (config.OPTIM.GENERATOR, config.OPTIM.DISCRIMINATOR):
-        bind("optimizer", optimizer)()
-    bind("schedule", config.OPTIM.SCHEDULE)()
-    for metric in config.METRICS.values():
-        bind("metric", metric)()
+    for side in ("GENERATOR", "DISCRIMINATOR"):
+        bind("optimizer", config.OPTIM[side], f"OPTIM.{side}")()
+    bind("schedule", config.OPTIM.SCHEDULE, "OPTIM.SCHEDULE")()
+    for name, metric in config.METRICS.items():
+        bind("metric", metric, f"METRICS.{name}")()
     try:
         rehearsal = rehearse(config, sizes)
     except GraphError as error:
         smallest = smallest_size(config)
-        hint = f" The smallest square that works is {smallest}×{smallest}." if smallest else ""
-        raise GraphError(f"{error}.{hint}".replace("..", ".")) from error
+        if smallest is None or min(map(min, sizes.values())) >= smallest:
+            raise
+        hint = f"With its stride, the smallest square that works is {smallest}×{smallest}"
+        raise GraphError(f"{str(error).rstrip('.')}. {hint}") from error
     shown = ", ".join(f"{name.upper()} {h}×{w}" for name, (h, w) in sizes.items())
     generators, discriminators = rehearsal.parameters
     print(f"{chosen.config}: in order, for images of {shown}")
@@ -298,7 +301,7 @@ def config_check(chosen: argparse.Namespace) -> None:
     if chosen.data:
         for split in ("train", "test"):
             for domain in domains_of(config):
-                dataset = bind("dataset", config.DATA)(domain, split)
+                dataset = data(domain, split)
                 dataset.prepare()
                 details = ", ".join(f"{k} {v}" for k, v in dataset.describe().items() if v)
                 print(f"data {split} {domain.name.upper()}: {details}")

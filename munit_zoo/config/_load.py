@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -220,9 +220,10 @@ def resolve_component(kind: str, data: Mapping[str, Any]) -> Config:
     return Config(result.values)
 
 
-def bind(kind: str, node: Mapping[str, Any]) -> Factory:
+def bind(kind: str, node: Mapping[str, Any], path: str = "") -> Factory:
     """The component that a resolved node describes, as a factory with its settings bound.
 
+    path: dotted path of the node, with which errors of building the component begin.
     Keys that belong to the node's place and not to the component (a term's WEIGHT) are left out.
     """
     registry = REGISTRIES[kind]
@@ -231,11 +232,11 @@ def bind(kind: str, node: Mapping[str, Any]) -> Factory:
     for key, setting in registry.signature(name).settings.items():
         value = node[key]
         if setting.slot:
-            value = bind(setting.slot, value)
+            value = bind(setting.slot, value, f"{path}.{key}" if path else "")
         elif isinstance(value, Mapping):
             value = Config(value).plain()
         settings[setting.name] = value
-    return registry.bind(name, **settings)
+    return replace(registry.bind(name, **settings), place=path)
 
 
 def domains_of(config: Config) -> tuple[Domain, ...]:

@@ -37,9 +37,10 @@ class Config(CfgNode):  # type: ignore[misc]  # yacs has no types
         hint = suggest(name, self) or f"It has: {', '.join(self)}."
         raise AttributeError(f"this part of the config has no key {name!r}. {hint}")
 
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+    def _refuse(self, *change: Any, **_: Any) -> NoReturn:
+        key = " = ".join(map(str, change)) + ": " if change and isinstance(change[0], str) else ""
         raise FrozenConfigError(
-            "a resolved config cannot be changed; load it again with the override you want, "
+            f"{key}a resolved config cannot be changed; load it again with the override you want, "
             'as in load_config("munit/shapes", "MODEL.STYLE_DIM=16")'
         )
 

@@ -121,9 +121,14 @@ def coerce(annotation: Any, value: Any) -> Any:
     try:
         return TypeAdapter(annotation).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        bounds = [e["msg"] for e in error.errors() if "than" in e["type"]]
-        if bounds:
-            raise ValueError(f"{_show(value)}: {bounds[0][0].lower()}{bounds[0][1:]}") from None
+        # a number of the right type that is none of those allowed: the type's own words
+        reasons = [
+            str(e["ctx"]["error"]) if e["type"] == "value_error" else e["msg"]
+            for e in error.errors()
+            if e["type"] == "value_error" or "than" in e["type"]
+        ]
+        if reasons:
+            raise ValueError(f"{_show(value)}: {reasons[0][0].lower()}{reasons[0][1:]}") from None
         raise ValueError(_complaint(annotation, value)) from None
 
 
@@ -157,7 +162,7 @@ def expected(annotation: Any) -> str:
             return f"a list, each {expected(arguments[0])}"
         return f"a list of {len(arguments)}: " + ", ".join(expected(a) for a in arguments)
     if origin is dict:
-        return f"a map of {expected(arguments[1])}"
+        return f"a map such as {{KEY: …}}, each value {expected(arguments[1])}"
     words = {int: "an integer", float: "a number", bool: "true or false", str: "a word"}
     words[type(None)] = "null"
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))

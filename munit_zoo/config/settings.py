@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
+from munit_zoo.registry.ranges import Count, Positive, Share, ValueRange
 
 __all__ = ["DomainSettings", "EngineSettings", "TermSettings"]
-
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +33,7 @@ class DomainSettings:
     """
 
     channels: Positive = 3
-    value_range: tuple[float, float] | None = None
+    value_range: ValueRange | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

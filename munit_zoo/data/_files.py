@@ -14,7 +14,7 @@ from torch import Tensor
 from munit_zoo.data.images import is_image, mapping, read_image, to_unit
 from munit_zoo.data.transforms import Pipeline, convert_channels
 from munit_zoo.domains import Domain
-from munit_zoo.errors import DataError
+from munit_zoo.errors import DataError, counted
 
 __all__ = ["FileDataset", "OnBadImage", "list_images"]
 
@@ -108,7 +108,12 @@ class FileDataset:
         return self._sample(self.files[index][1], None)
 
     def _sample(self, path: Path, rng: np.random.Generator | None) -> Tensor:
-        image = to_unit(read_image(path), self.domain.value_range, what=str(path))
+        try:
+            pixels = read_image(path)
+        except DataError as error:
+            raise DataError(f"{error}. DATA.ON_BAD_IMAGE=skip leaves such images out") from None
+        name = self.domain.name
+        image = to_unit(pixels, self.domain.value_range, what=str(path), domain=name)
         image = convert_channels(image, self.pipeline.convert)
         if len(image) != self.domain.channels:
             raise DataError(self._channels(path, len(image)))
@@ -120,7 +125,7 @@ class FileDataset:
     def _channels(self, path: Path, found: int) -> str:
         want = self.domain.channels
         message = (
-            f"the image {path} has {found} channel{'s' if found != 1 else ''}, domain "
+            f"the image {path} has {counted(found, 'channel')}, domain "
             f"{self.letter} is declared with {want}: set DOMAINS.{self.letter}.CHANNELS={found}"
         )
         convert = {(1, 3): "rgb", (3, 1): "gray"}.get((found, want))
@@ -132,8 +137,8 @@ class FileDataset:
         return {
             "images": len(self),
             **self.origin(),
-            "mapping": mapping(pixels.dtype, self.domain.value_range),
-            "first": f"{self.name(0)}: {pixels.shape[0]} channels, "
+            "mapping": mapping(pixels.dtype, self.domain.value_range, domain=self.domain.name),
+            "first": f"{self.name(0)}: {counted(pixels.shape[0], 'channel')}, "
             f"{pixels.shape[1]}×{pixels.shape[2]}",
             "skipped": self.skipped,
         }

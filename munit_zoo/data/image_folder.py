@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from munit_zoo.data._files import FileDataset, OnBadImage, list_images
 from munit_zoo.data.seeding import rng
-from munit_zoo.data.transforms import Convert, Interpolation, Pipeline, conversion_for
+from munit_zoo.data.transforms import Convert, Interpolation, Pipeline, conversion_for, size_for
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError
+from munit_zoo.registry.ranges import NonNegative, Positive
 
 __all__ = ["ImageFolder"]
 
@@ -25,7 +24,8 @@ class ImageFolder(FileDataset):
         images, chosen by their names and `hold_out_seed`, is held out for testing.
     test_folders: folders of test images per domain; nothing is held out then.
     hold_out: the share (below 1) or number held out.
-    size: short side after resizing; null to keep the size. crop: (height, width); null for
+    size: short side after resizing, for all domains or per domain (`{A: 286, B: 256}`); null to
+        keep the size. crop: (height, width); null for
         size × size. flip: mirror half of the training images. interpolation: of resizing.
     convert: `rgb`, `gray` or `none`, for all domains or per domain (`{A: gray}`).
     on_bad_image: stop, or skip and list.
@@ -41,17 +41,17 @@ class ImageFolder(FileDataset):
         root: str | None = None,
         folders: dict[str, str] | None = None,
         test_folders: dict[str, str] | None = None,
-        hold_out: Annotated[float, Field(ge=0)] = 0.1,
+        hold_out: NonNegative = 0.1,
         hold_out_seed: int = 0,
-        size: Annotated[int, Field(ge=1)] | None = 256,
-        crop: tuple[int, int] | None = None,
+        size: Positive | dict[str, Positive] | None = 256,
+        crop: tuple[Positive, Positive] | None = None,
         flip: bool = True,
         interpolation: Interpolation = "bilinear",
         convert: dict[str, Convert] | Convert = "none",
         on_bad_image: OnBadImage = "error",
     ) -> None:
         pipeline = Pipeline(
-            size=size,
+            size=size_for(size, domain.name),
             crop=crop,
             flip=flip,
             interpolation=interpolation,

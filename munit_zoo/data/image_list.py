@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from munit_zoo.data._files import FileDataset, OnBadImage
-from munit_zoo.data.transforms import Convert, Interpolation, Pipeline, conversion_for
+from munit_zoo.data.transforms import Convert, Interpolation, Pipeline, conversion_for, size_for
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError, suggest
+from munit_zoo.registry.ranges import Positive
 
 __all__ = ["ImageList"]
 
@@ -38,15 +37,15 @@ class ImageList(FileDataset):
         lists: dict[str, str],
         roots: dict[str, str] | None = None,
         root: str | None = None,
-        size: Annotated[int, Field(ge=1)] | None = 256,
-        crop: tuple[int, int] | None = None,
+        size: Positive | dict[str, Positive] | None = 256,
+        crop: tuple[Positive, Positive] | None = None,
         flip: bool = True,
         interpolation: Interpolation = "bilinear",
         convert: dict[str, Convert] | Convert = "none",
         on_bad_image: OnBadImage = "error",
     ) -> None:
         pipeline = Pipeline(
-            size=size,
+            size=size_for(size, domain.name),
             crop=crop,
             flip=flip,
             interpolation=interpolation,

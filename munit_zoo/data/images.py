@@ -7,6 +7,7 @@ readers here.)
 
 from __future__ import annotations
 
+import re
 import struct
 import warnings
 import zlib
@@ -53,8 +54,8 @@ def read_image(path: Path) -> Pixels:
     """The pixels (C, H, W) of an image file, in the file's own type.
 
     PNG, JPEG (turned upright), TIFF (channels interleaved or planar; further pages are channels),
-    NPY of (H, W) or (H, W, C), and what else Pillow reads. A palette becomes the colours it stands
-    for and a 1-bit image 0 and 255.
+    NPY of (H, W) or (H, W, C), PGM and PPM, and what else Pillow reads. A palette becomes the
+    colours it stands for and a 1-bit image 0 and 255.
 
     Raises DataError, naming the file, where it cannot be read as an image.
     """
@@ -71,8 +72,7 @@ def read_image(path: Path) -> Pixels:
     except FileNotFoundError:
         raise DataError(f"there is no image {path}") from None
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"the image {path} cannot be read: {reason}") from error
+        raise DataError(f"the image {path} cannot be read: {_reason(error)}") from error
     if pixels.dtype.kind not in "uif" or pixels.ndim != 3 or not pixels.size:
         raise DataError(
             f"the image {path} holds {pixels.dtype} of shape {pixels.shape}, not numbers (C, H, W)"
@@ -80,11 +80,25 @@ def read_image(path: Path) -> Pixels:
     return pixels
 
 
+def _reason(error: Exception) -> str:
+    """Why a reader gave up, in a line that does not name the file again."""
+    if type(error).__name__ == "UnidentifiedImageError":
+        return "it is of no known format"
+    if type(error).__name__ == "TiffFileError":
+        return "it is not a TIFF file"
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def _read_common(path: Path) -> Pixels:
     with path.open("rb") as file:
         head = file.read(26)
     if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 26 and head[24] == 16:
         return _read_png_16(path)
+    if head[:2] in (b"P2", b"P3", b"P5", b"P6"):
+        wide = _read_pnm_16(path)
+        if wide is not None:
+            return wide
     from PIL import Image, ImageOps
 
     with Image.open(path) as opened:
@@ -108,6 +122,24 @@ def _read_png_16(path: Path) -> Pixels:
         return decode_image(data, ImageReadMode.UNCHANGED).numpy()
 
 
+def _read_pnm_16(path: Path) -> Pixels | None:
+    """A PGM or PPM of more than 8 bits, which Pillow widens or narrows; None for one of 8."""
+    data = path.read_bytes()
+    space = rb"(?:\s|#[^\n]*\n)+"
+    header = re.match(rb"P([2356])" + (space + rb"(\d+)") * 3 + rb"\s", data)
+    if header is None:
+        return None
+    kind, width, height, largest = map(int, header.groups())
+    if largest < 256:
+        return None
+    count = width * height * (3 if kind in (3, 6) else 1)
+    if kind in (5, 6):
+        numbers = np.frombuffer(data, ">u2", count, header.end()).astype(np.uint16)
+    else:
+        numbers = np.array(data[header.end() :].split()[:count], dtype=np.uint16)
+    return np.ascontiguousarray(numbers.reshape(height, width, -1).transpose(2, 0, 1))
+
+
 def _read_tiff(path: Path) -> Pixels:
     import tifffile
 
@@ -128,6 +160,9 @@ def _read_tiff(path: Path) -> Pixels:
 
 
 def _read_npy(path: Path) -> Pixels:
+    with path.open("rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise DataError(f"the image {path} cannot be read: it is not a NumPy array file")
     pixels = np.load(path, allow_pickle=False)
     if pixels.ndim == 2:
         return pixels[None]
@@ -194,37 +229,45 @@ def _png(pixels: Pixels) -> bytes:
 
 
 def _limits(
-    dtype: np.dtype[Any], value_range: tuple[float, float] | None, what: str
+    dtype: np.dtype[Any], value_range: tuple[float, float] | None, what: str, domain: str
 ) -> tuple[float, float]:
     if value_range is not None:
         low, high = value_range
         if not low < high:
             raise DataError(f"{what}: VALUE_RANGE [{low}, {high}] is empty")
         return low, high
-    if dtype.kind == "f":
+    if dtype.kind == "f" or dtype.itemsize > 2:
+        example = "[0,1]" if dtype.kind == "f" else "[0,65535]"
         raise DataError(
             f"{what} holds {dtype} numbers, which have no range of their own: say which values map "
-            "to [-1, 1], as in DOMAINS.A.VALUE_RANGE=[0,1]"
+            f"to [-1, 1], as in DOMAINS.{domain.upper()}.VALUE_RANGE={example}"
         )
     info = np.iinfo(dtype)
     return float(info.min), float(info.max)
 
 
-def mapping(dtype: np.dtype[Any], value_range: tuple[float, float] | None) -> str:
+def mapping(
+    dtype: np.dtype[Any], value_range: tuple[float, float] | None, *, domain: str = "a"
+) -> str:
     """The mapping in words: `0..65535 (uint16) to -1..1`."""
-    low, high = _limits(dtype, value_range, "the image")
+    low, high = _limits(dtype, value_range, "the image", domain)
     return f"{low:g}..{high:g} ({dtype}) to -1..1"
 
 
 def to_unit(
-    pixels: Pixels, value_range: tuple[float, float] | None = None, *, what: str = "the image"
+    pixels: Pixels,
+    value_range: tuple[float, float] | None = None,
+    *,
+    what: str = "the image",
+    domain: str = "a",
 ) -> Tensor:
     """float32 (C, H, W) in [-1, 1].
 
     value_range: values that map to -1 and 1 (values beyond map beyond); None for the whole range of
-    an integer type. Raises DataError for floating-point pixels without a range.
+    an integer type of 8 or 16 bits. what, domain: for messages.
+    Raises DataError for floating-point pixels, and wider integers, without a range.
     """
-    low, high = _limits(pixels.dtype, value_range, what)
+    low, high = _limits(pixels.dtype, value_range, what, domain)
     scaled = (pixels.astype(np.float64) - low) * (2 / (high - low)) - 1
     return torch.from_numpy(scaled.astype(np.float32))
 
@@ -234,7 +277,7 @@ def from_unit(
 ) -> Pixels:
     """Pixels of a type: the inverse of `to_unit`, rounded and clipped to the type's range."""
     kind = np.dtype(dtype)
-    low, high = _limits(kind, value_range, "the image")
+    low, high = _limits(kind, value_range, "the image", "a")
     values = (image.detach().cpu().double().numpy() + 1) * ((high - low) / 2) + low
     if kind.kind == "f":
         return values.astype(kind)

@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as T
 
 from munit_zoo.errors import DataError
 
-__all__ = ["Convert", "Interpolation", "Pipeline", "conversion_for", "convert_channels"]
+__all__ = ["Convert", "Interpolation", "Pipeline", "conversion_for", "convert_channels", "size_for"]
 
 Convert = Literal["none", "rgb", "gray"]
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
@@ -88,6 +88,11 @@ def convert_channels(image: Tensor, convert: Convert) -> Tensor:
     if convert == "gray" and len(image) == 3:
         return torch.einsum("chw,c->hw", image, image.new_tensor(_LUMA))[None]
     return image
+
+
+def size_for(size: int | Mapping[str, int] | None, domain: str) -> int | None:
+    """The short side of one domain of a setting that may differ by domain."""
+    return size.get(domain.upper()) if isinstance(size, Mapping) else size
 
 
 def conversion_for(convert: Convert | Mapping[str, Convert], domain: str) -> Convert:

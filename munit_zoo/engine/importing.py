@@ -14,7 +14,7 @@ from munit_zoo.config import Config, bind, domains_of, resolve_data
 from munit_zoo.engine.page import write_page
 from munit_zoo.engine.runs import Run, plugin_records, provenance
 from munit_zoo.engine.step import trained_parameters
-from munit_zoo.errors import CheckpointError, UsageError
+from munit_zoo.errors import UsageError
 from munit_zoo.interop import nvlabs
 from munit_zoo.models import Objective, TranslationModel, assemble, create_model
 
@@ -48,11 +48,13 @@ def import_nvlabs(
     plugins: local files whose components are in use, for the run's record.
     With `dis` and `optimizer` the run can be resumed.
     Raises CheckpointError for files that do not fit together, ConfigError for a YAML with values
-    that are not known, UsageError where `out` holds something.
+    that are not known, UsageError where `out` holds something or `optimizer` comes without `dis`.
     """
     notes: list[str] = []
-    weights = nvlabs.read_checkpoint(gen)
-    critics = nvlabs.read_checkpoint(dis) if dis is not None else None
+    if optimizer is not None and dis is None:
+        raise UsageError("--optimizer is of generators and discriminators: give --dis, too")
+    weights = nvlabs.read_checkpoint(gen, "gen")
+    critics = nvlabs.read_checkpoint(dis, "dis") if dis is not None else None
     kind, hyper = nvlabs.infer_hyperparameters(weights, critics)
     if config is not None:
         hyper = _read_yaml(config)
@@ -74,6 +76,12 @@ def import_nvlabs(
         notes.append("no --dis was given: the run translates, but training cannot resume from it")
     else:
         parts["discriminators"] = discriminators
+    data = resolved.config.DATA
+    if config is not None and data.NAME == "shapes" and tree["DATA"]["NAME"] == "shapes":
+        notes.append(
+            f"the YAML names no images: DATA is the synthetic shapes of {data.SIZE}×{data.SIZE}; "
+            "give DATA=… to train on yours"
+        )
     if optimizer is not None and critics is not None:
         training = _training_state(tree, overrides, optimizer, weights, critics)
     elif critics is not None:
@@ -104,9 +112,7 @@ def _training_state(
     """Our optimizers' states, of the reference's."""
     # The perceptual term reads what others read, too; leaving it out spares its weights here.
     config = resolve_data(tree, [*overrides, "LOSSES.PERCEPTUAL=null"], origin=str(file)).config
-    states = nvlabs.read_checkpoint(file)
-    if set(states) != {"gen", "dis"}:
-        raise CheckpointError(f"{file} is no optimizer.pt: it has the keys {', '.join(states)}")
+    states = nvlabs.read_checkpoint(file, "optimizer")
     model, objective = _for_training(config)
     found = []
     for side, part, named, node in zip(

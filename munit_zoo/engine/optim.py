@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch.nn import Parameter
 
+from munit_zoo.registry.ranges import Fraction, NonNegative, OpenFraction
+
 __all__ = ["SGD", "Adam", "AdamW", "RMSprop"]
 
 
@@ -22,10 +24,10 @@ class Adam:
     def __init__(
         self,
         *,
-        lr: float = 1e-4,
-        betas: tuple[float, float] = (0.5, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
+        lr: NonNegative = 1e-4,
+        betas: tuple[OpenFraction, OpenFraction] = (0.5, 0.999),
+        eps: NonNegative = 1e-8,
+        weight_decay: NonNegative = 0.0,
         fused: bool = True,
     ) -> None:
         self.lr, self.betas, self.eps = lr, betas, eps
@@ -51,10 +53,10 @@ class AdamW(Adam):
     def __init__(
         self,
         *,
-        lr: float = 1e-4,
-        betas: tuple[float, float] = (0.5, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
+        lr: NonNegative = 1e-4,
+        betas: tuple[OpenFraction, OpenFraction] = (0.5, 0.999),
+        eps: NonNegative = 1e-8,
+        weight_decay: NonNegative = 1e-2,
         fused: bool = True,
     ) -> None:
         super().__init__(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused)
@@ -64,7 +66,12 @@ class RMSprop:
     """RMSprop (Hinton 2012)."""
 
     def __init__(
-        self, *, lr: float = 1e-4, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0.0
+        self,
+        *,
+        lr: NonNegative = 1e-4,
+        alpha: Fraction = 0.99,
+        eps: NonNegative = 1e-8,
+        weight_decay: NonNegative = 0.0,
     ) -> None:
         self.lr, self.alpha, self.eps, self.weight_decay = lr, alpha, eps, weight_decay
 
@@ -81,10 +88,10 @@ class SGD:
     def __init__(
         self,
         *,
-        lr: float = 1e-2,
-        momentum: float = 0.9,
+        lr: NonNegative = 1e-2,
+        momentum: NonNegative = 0.9,
         nesterov: bool = False,
-        weight_decay: float = 0.0,
+        weight_decay: NonNegative = 0.0,
     ) -> None:
         self.lr, self.momentum = lr, momentum
         self.nesterov, self.weight_decay = nesterov, weight_decay

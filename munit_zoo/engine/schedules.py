@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from munit_zoo.registry.ranges import Count, Fraction, NonNegative, Positive
+
 __all__ = ["Constant", "Cosine", "Linear", "Step"]
 
 
@@ -21,7 +23,7 @@ class Step:
     The update of (0-based) iteration i has the factor gamma ** floor((i + 1) / every).
     """
 
-    def __init__(self, *, every: int = 100_000, gamma: float = 0.5) -> None:
+    def __init__(self, *, every: Positive = 100_000, gamma: NonNegative = 0.5) -> None:
         self.every, self.gamma = every, gamma
 
     def factor(self, iteration: int, iterations: int) -> float:
@@ -35,7 +37,7 @@ class Linear:
     start: share of the iterations after which it falls. final: factor at the end.
     """
 
-    def __init__(self, *, start: float = 0.5, final: float = 0.0) -> None:
+    def __init__(self, *, start: Fraction = 0.5, final: NonNegative = 0.0) -> None:
         self.start, self.final = start, final
 
     def factor(self, iteration: int, iterations: int) -> float:
@@ -53,7 +55,7 @@ class Cosine:
     warmup: iterations over which the factor rises to 1.
     """
 
-    def __init__(self, *, warmup: int = 0, final: float = 0.0) -> None:
+    def __init__(self, *, warmup: Count = 0, final: NonNegative = 0.0) -> None:
         self.warmup, self.final = warmup, final
 
     def factor(self, iteration: int, iterations: int) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from munit_zoo.data.stream import first_images
 from munit_zoo.engine.acceleration import eagerly
 from munit_zoo.engine.grids import grid_columns, save_grid, translation_grid
 from munit_zoo.engine.page import write_page
-from munit_zoo.engine.runs import Run
+from munit_zoo.engine.runs import Run, Snapshot
 from munit_zoo.errors import UsageError
 from munit_zoo.models import Objective, TranslationModel
 
@@ -116,13 +117,11 @@ class Session:
         """Write the image grids and the page; the time they take is not the training's."""
         before = time.perf_counter()
         model = self.averaged if self.averaged is not None else self.model
-        was_training = model.training
-        model.eval()
         folder = self.run.folder / "images"
         folder.mkdir(exist_ok=True)
         count = self.config.ENGINE.DISPLAY_STYLES
         seed = self.config.ENGINE.SEED
-        try:
+        with _untouched(model):
             for way in model.graph().translations:
                 fixed, fresh = (_styles(model, count, seed, way, i) for i in (-1, iteration))
                 images = self.shown[way[0]].to(next(model.generators.parameters()).device)
@@ -130,12 +129,10 @@ class Session:
                 name = f"{way[0]}2{way[1]}"
                 save_grid(folder / f"{name}_{iteration:08d}.png", grid)
                 self.board.add_image(f"translations/{name}", (grid + 1) / 2, iteration)
-        finally:
-            model.train(was_training)
         write_page(self.run.folder, columns=grid_columns(model, count))
         self.clock += time.perf_counter() - before
 
-    def save(self, iteration: int) -> None:
+    def save(self, iteration: int) -> Snapshot:
         """Write a snapshot and the page."""
         before = time.perf_counter()
         weights = {
@@ -159,10 +156,28 @@ class Session:
         )
         self.clock += time.perf_counter() - before
         self.progress.saved(snapshot.folder)
+        return snapshot
 
     def close(self) -> None:
         """Finish the logs."""
         self.board.close()
+
+
+@contextmanager
+def _untouched(model: TranslationModel) -> Iterator[None]:
+    """A model in evaluation mode, and after it as it was: looking on must not change training.
+
+    Some buffers move at every forward, in evaluation too (the reference's spectral vectors).
+    """
+    was_training = model.training
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+        for name, buffer in model.named_buffers():
+            buffer.copy_(before[name])
 
 
 def by_term(parts: Mapping[str, float]) -> dict[str, float]:

@@ -81,7 +81,8 @@ def train(
     device: `auto`, `cpu`, `cuda` or `mps`. devices: number of processes, one device each.
     plugins: local files whose components are in use, for the run's record.
 
-    Ctrl-C (or SIGTERM) ends after the iteration in progress and saves a snapshot.
+    Ctrl-C (or SIGTERM) ends after the iteration in progress and saves a snapshot; so does an
+    image that cannot be used.
     Raises UsageError, ConfigError, DataError or CheckpointError, each before anything is written,
     and DataError or UsageError during training (an unreadable image, a loss that is not finite).
     """
@@ -98,7 +99,7 @@ def train(
     test, missing = _test_datasets(config)
     datasets = {"train": training, "test": test}
     sizes = {name: dataset.size for name, dataset in training.items()}
-    model, objective, rehearsal = assemble(config, sizes)
+    model, objective, rehearsal = assemble(config, sizes, processes=fabric.world_size)
     if init_from is not None:
         _start_from(model, init_from)
     if run is None:
@@ -146,7 +147,8 @@ def train(
     with _interruptible() as stop:
         if session is not None and start == 0:
             session.grid(0)
-        for iteration, batch in enumerate(stream.batches(start, total), start=start):
+        batches = _saved_at_the_end(stream.batches(start, total), session, start)
+        for iteration, batch in enumerate(batches, start=start):
             _seed_everything(config.ENGINE.SEED, iteration, fabric.global_rank)
             factor = schedule.factor(iteration, total)
             for optimizer, initial in zip(optimizers, rates, strict=True):
@@ -329,6 +331,26 @@ def _update_average(averaged: TranslationModel, model: TranslationModel, decay: 
     torch._foreach_lerp_(ours, list(model.generators.parameters()), 1 - decay)
     for mine, theirs in zip(averaged.generators.buffers(), model.generators.buffers(), strict=True):
         mine.copy_(theirs)
+
+
+def _saved_at_the_end(
+    batches: Iterator[dict[str, Tensor]], session: Session | None, start: int
+) -> Iterator[dict[str, Tensor]]:
+    """The batches; where the next cannot be made, what was trained is saved first."""
+    done = start
+    try:
+        for batch in batches:
+            yield batch
+            done += 1
+    except DataError as error:
+        if session is None or done == start:
+            raise
+        saved = session.save(done).folder
+        session.close()
+        raise DataError(
+            f"{error}. Training stopped after iteration {done} and saved {saved}: go on with "
+            "--resume once the image is mended or out of the way"
+        ) from error
 
 
 def _base_rates(

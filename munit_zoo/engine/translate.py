@@ -23,7 +23,7 @@ from munit_zoo.domains import Domain
 from munit_zoo.engine.devices import choose_device
 from munit_zoo.engine.grids import as_rgb, save_grid
 from munit_zoo.engine.runs import find_snapshot, load_model, write_text
-from munit_zoo.errors import DataError, UsageError
+from munit_zoo.errors import DataError, UsageError, counted
 from munit_zoo.models import TranslationModel
 
 __all__ = ["StyleChoice", "Translated", "translate_files"]
@@ -36,8 +36,8 @@ class StyleChoice:
     """Which styles to translate into.
 
     count: styles drawn from the prior, for each input its own unless `same`.
-    images: example images of the target domain; each is a style.
-    interpolate: number of steps on the line between the first two styles (drawn, or of `images`).
+    images: example images of the target domain, or folders of them; each is a style.
+    interpolate: number of steps on the line between two styles (drawn, or of two `images`).
     seed: of what is drawn; with the input's name it decides an input's styles.
     """
 
@@ -77,8 +77,9 @@ def translate_files(
     and cropped back. size: resize the short side to this first.
     out: folder; by default `translations/` in the run.
     Output files are named after the input (`bag_b_03.png`) and have its type: 16-bit for 16-bit,
-    TIFF for TIFF, PNG for JPEG; values are those of the target domain's VALUE_RANGE. Colours are as
-    the network made them. `translations.json` lists styles and files.
+    TIFF for TIFF, PNG for JPEG, but TIFF for what a PNG cannot hold; values are those of the target
+    domain's VALUE_RANGE, in a type that holds them. Colours are as the network made them.
+    `translations.json` lists styles and files.
 
     Raises UsageError, before anything is written, for inputs that are no images, an unknown domain
     or outputs that exist already (unless `overwrite`); DataError for an image that does not fit.
@@ -86,16 +87,24 @@ def translate_files(
     styles = styles or StyleChoice()
     run, snapshot = find_snapshot(path)
     config = run.resolved().config
+    folder = out if out is not None else run.folder / "translations"
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; --out is a folder")
+    if size is not None and size < 1:
+        raise UsageError(f"--size is the short side in pixels, 1 or more, got {size}")
+    _check(styles)
     model = load_model(path, device=choose_device(device))
     to = to.lower()
     way = model.way(to, source.lower() if source else None)
     domains = {domain.name: domain for domain in domains_of(config)}
     reader = _Reader(config, domains[way[0]], size)
     found = _collect(inputs)
-    folder = out if out is not None else run.folder / "translations"
     labels, shared = _labels(model, styles, way[1], config, domains, reader)
-    planned = _plan(found, folder, to, labels)
-    taken = [file for files in planned.values() for file in files if file.exists()]
+    sheet, index_file = folder / f"grid_{to}.png", folder / "translations.json"
+    planned = _plan(found, folder, domains[way[1]], labels, {sheet})
+    due = [file for files in planned.values() for file in files]
+    due += [sheet, index_file] if grid else [index_file]
+    taken = [file for file in due if file.exists()]
     if taken and not overwrite:
         raise UsageError(
             f"{taken[0]} exists ({len(taken)} of the outputs do): give another --out, or "
@@ -125,7 +134,7 @@ def translate_files(
     written = None
     if rows:
         columns = rows[0].shape[0]
-        written = folder / f"grid_{to}.png"
+        written = sheet
         save_grid(written, make_grid(torch.cat(rows), nrow=columns, padding=2, pad_value=1.0))
     document = {
         "run": str(run.folder),
@@ -135,7 +144,7 @@ def translate_files(
         "seed": styles.seed,
         "images": records,
     }
-    write_text(folder / "translations.json", json.dumps(document, indent=1) + "\n")
+    write_text(index_file, json.dumps(document, indent=1) + "\n")
     return Translated(folder, planned, written)
 
 
@@ -150,19 +159,47 @@ class _Reader:
     def read(self, path: Path) -> tuple[np.ndarray[Any, Any], Tensor]:
         """Pixels as in the file, and the image (C, H, W) in [-1, 1]."""
         pixels = read_image(path)
-        image = to_unit(pixels, self.domain.value_range, what=str(path))
+        name = self.domain.name
+        image = to_unit(pixels, self.domain.value_range, what=str(path), domain=name)
         image = convert_channels(image, self.convert)
         if len(image) != self.domain.channels:
-            raise DataError(
-                f"the image {path} has {len(image)} channels, the run's domain "
-                f"{self.domain.name.upper()} has {self.domain.channels}"
-            )
+            raise DataError(self._channels(path, len(image)))
         if self.size is not None:
             height, width = image.shape[1:]
             scale = self.size / min(height, width)
             sides = [max(self.size, round(side * scale)) for side in (height, width)]
             image = T.resize(image, sides, antialias=True)
         return pixels, image
+
+    def _channels(self, path: Path, found: int) -> str:
+        want, letter = self.domain.channels, self.domain.name.upper()
+        convert = {(1, 3): "rgb", (3, 1): "gray"}.get((found, want))
+        return (
+            f"the image {path} has {counted(found, 'channel')}, the run's domain {letter} has "
+            f"{want}: convert the image, or train with DOMAINS.{letter}.CHANNELS={found}"
+            + (f" or DATA.CONVERT={convert}" if convert else "")
+        )
+
+
+def _check(styles: StyleChoice) -> None:
+    """Raises UsageError for a choice of styles that cannot be meant."""
+    if styles.interpolate and styles.interpolate < 2:
+        raise UsageError(f"--interpolate takes 2 or more steps, got {styles.interpolate}")
+    if styles.count < 1:
+        raise UsageError(f"styles is a number of 1 or more, got {styles.count}")
+
+
+def _examples(styles: StyleChoice) -> list[Path]:
+    """The files of example images; folders are searched."""
+    found: list[Path] = []
+    for path in styles.images:
+        found += [file for _, file in list_images(path)] if path.is_dir() else [path]
+    if styles.interpolate and found and len(found) != 2:
+        raise UsageError(
+            "--interpolate goes between two styles: give two --style-image, or none; got "
+            f"{len(found)}"
+        )
+    return found
 
 
 def _collect(inputs: Sequence[Path]) -> list[tuple[str, Path]]:
@@ -200,23 +237,19 @@ def _labels(
         if styles.images or styles.interpolate:
             raise UsageError("this recipe has no styles: leave --style-image and --interpolate out")
         return [""], None
-    if styles.images:
+    images = _examples(styles)
+    if images:
         examples = _Reader(config, domains[target], reader.size)
         codes = torch.cat(
-            [
-                model.encode_style(examples.read(file)[1][None], target).cpu()
-                for file in styles.images
-            ]
+            [model.encode_style(examples.read(file)[1][None], target).cpu() for file in images]
         )
-        names = [f"_{file.stem}" for file in styles.images]
+        names = [f"_{file.stem}" for file in images]
         if len(set(names)) < len(names):
-            names = [f"_{file.stem}_{i}" for i, file in enumerate(styles.images)]
+            names = [f"_{file.stem}_{i}" for i, file in enumerate(images)]
         if styles.interpolate:
             return _numbered(styles.interpolate), _between(codes, styles.interpolate)
         return names, codes
     count = styles.interpolate or styles.count
-    if count < 1:
-        raise UsageError(f"styles is a number of 1 or more, got {styles.count}")
     if styles.same or styles.interpolate:
         return _numbered(count), _draw(model, styles, "")
     return _numbered(count), None
@@ -238,32 +271,66 @@ def _draw(model: TranslationModel, styles: StyleChoice, name: str) -> Tensor | N
 
 
 def _between(codes: Tensor, steps: int) -> Tensor:
-    """Codes on the line between the first two."""
-    if len(codes) < 2 or steps < 2:
-        raise UsageError("--interpolate takes 2 or more steps, between two styles")
+    """Codes on the line between two."""
     return torch.stack([torch.lerp(codes[0], codes[1], t / (steps - 1)) for t in range(steps)])
 
 
 def _plan(
-    found: Sequence[tuple[str, Path]], folder: Path, to: str, labels: Sequence[str]
+    found: Sequence[tuple[str, Path]],
+    folder: Path,
+    target: Domain,
+    labels: Sequence[str],
+    used: set[Path],
 ) -> dict[str, list[Path]]:
+    """Output files by input, each another and none of `used`."""
     planned: dict[str, list[Path]] = {}
-    used: set[Path] = set()
+    used = set(used)
     for name, _ in found:
         path = Path(name)
-        suffix = path.suffix.lower() if path.suffix.lower() in (".tif", ".tiff", ".npy") else ".png"
+        suffix = _suffix(path, target)
         stem = "_".join(path.with_suffix("").parts)  # nested folders end up in one
-        if folder / f"{stem}_{to}{labels[0]}{suffix}" in used:
-            stem = f"{stem}_{path.suffix[1:]}"
-        planned[name] = [folder / f"{stem}_{to}{label}{suffix}" for label in labels]
-        used.update(planned[name])
+        unique, number = stem, 1
+        while used.intersection(files := _outputs(folder, unique, target, labels, suffix)):
+            unique = f"{stem}_{path.suffix[1:]}{'' if number == 1 else number}"
+            number += 1
+        planned[name] = files
+        used.update(files)
     return planned
 
 
+def _outputs(
+    folder: Path, stem: str, target: Domain, labels: Sequence[str], suffix: str
+) -> list[Path]:
+    return [folder / f"{stem}_{target.name}{label}{suffix}" for label in labels]
+
+
+def _suffix(path: Path, target: Domain) -> str:
+    """The format of an input's outputs: its own where it holds any pixels, else PNG or TIFF."""
+    suffix = path.suffix.lower()
+    if suffix in (".tif", ".tiff", ".npy"):
+        return suffix
+    in_png = target.channels <= 4 and _output_type(np.dtype(np.uint8), target).kind == "u"
+    return ".png" if in_png else ".tif"
+
+
+def _output_type(dtype: np.dtype[Any], target: Domain) -> np.dtype[Any]:
+    """The type of output pixels for an input's: no narrower, and holding the target's values."""
+    if target.value_range is None:  # no range is known to write other numbers in
+        return dtype if dtype.kind in "ui" and dtype.itemsize <= 2 else np.dtype(np.uint8)
+    if dtype.kind == "f":
+        return dtype
+    low, high = target.value_range
+    for kind in (dtype, np.dtype(np.uint8), np.dtype(np.uint16)):
+        info = np.iinfo(kind)
+        holds = info.min <= low and high <= info.max and high - low >= 255  # 8 bits, at the least
+        if holds and kind.itemsize >= dtype.itemsize:
+            return kind
+    return np.dtype(np.float32)
+
+
 def _write(path: Path, image: Tensor, dtype: np.dtype[Any], domain: Domain) -> None:
-    if dtype.kind == "f" and domain.value_range is None:
-        dtype = np.dtype("uint8")  # no range is known to write numbers in
-    write_image(path, from_unit(image.float().clamp(-1, 1), dtype, domain.value_range))
+    kind = _output_type(dtype, domain)
+    write_image(path, from_unit(image.float().clamp(-1, 1), kind, domain.value_range))
 
 
 def _grid_row(image: Tensor, outputs: Tensor, rows: Sequence[Tensor]) -> Tensor:

@@ -44,11 +44,11 @@ STYLE_DOWNSAMPLES = 4  # whatever the content encoder does
 _NORMS = {"none": "none", "in": "instance", "bn": "batch", "ln": "layer", "sn": "none"}
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, kind: str) -> dict[str, Any]:
     """The tensors of one of its `.pt` files, on the CPU.
 
-    Only tensors and plain containers are read, never code. Raises CheckpointError for a file that
-    is absent, unreadable or of another form.
+    kind: `gen`, `dis` or `optimizer`. Only tensors and plain containers are read, never code.
+    Raises CheckpointError for a file that is absent, unreadable or of another form or kind.
     """
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}")
@@ -64,7 +64,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is no checkpoint of the reference: expected the keys a and b (gen_*.pt, "
             f"dis_*.pt) or gen and dis (optimizer.pt), found {found[:200]}"
         )
+    other = _kind_of(content)
+    if other != kind:
+        names = {"gen": "gen_*.pt", "dis": "dis_*.pt", "optimizer": "optimizer.pt"}
+        what = {"gen": "generators", "dis": "discriminators", "optimizer": "optimizers"}[kind]
+        hint = f"; is it {names[other]}?" if other else ""
+        raise CheckpointError(f"{path} is no checkpoint of the reference's {what}{hint}")
     return content
+
+
+def _kind_of(content: Mapping[str, Any]) -> str | None:
+    """`gen`, `dis` or `optimizer`; None for none of them."""
+    if "gen" in content:
+        return "optimizer"
+    names = list(content["a"]) if isinstance(content["a"], Mapping) else []
+    if any(name.startswith("cnns.") for name in names):
+        return "dis"
+    return "gen" if any(name.startswith(("dec.", "enc")) for name in names) else None
 
 
 def iteration_of(path: Path) -> int:
@@ -133,9 +149,9 @@ def config_from_hyperparameters(
     gan = dis.get("gan_type", "lsgan", choices=("lsgan", "nsgan"))
     adam = {
         "NAME": "adam",
-        "LR": float(reader.get("lr", 1e-4)),
-        "BETAS": [float(reader.get("beta1", 0.5)), float(reader.get("beta2", 0.999))],
-        "WEIGHT_DECAY": float(reader.get("weight_decay", 1e-4)),
+        "LR": reader.number("lr", 1e-4),
+        "BETAS": [reader.number("beta1", 0.5), reader.number("beta2", 0.999)],
+        "WEIGHT_DECAY": reader.number("weight_decay", 1e-4),
     }
     policy = reader.get("lr_policy", "constant", choices=("constant", "step"))
     schedule: dict[str, Any] = {"NAME": "constant"}
@@ -143,7 +159,7 @@ def config_from_hyperparameters(
         schedule = {
             "NAME": "step",
             "EVERY": reader.get("step_size", 100_000),
-            "GAMMA": float(reader.get("gamma", 0.5)),
+            "GAMMA": reader.number("gamma", 0.5),
         }
     config = {
         "SCHEMA_VERSION": SCHEMA_VERSION,
@@ -175,7 +191,7 @@ _ACTIVATIONS = ("relu", "lrelu", "prelu", "selu", "tanh", "none")
 
 def _losses(reader: _Reader, kind: str, gan: str) -> dict[str, Any]:
     def weight(key: str) -> float:
-        return float(reader.get(key, 0))
+        return reader.number(key, 0)
 
     def l1(key: str) -> dict[str, Any]:
         return {"NAME": "l1", "WEIGHT": weight(key)}
@@ -202,11 +218,14 @@ def _losses(reader: _Reader, kind: str, gan: str) -> dict[str, Any]:
 
 def _data(reader: _Reader) -> dict[str, Any]:
     """Where its images are; the synthetic ones where the YAML names none."""
-    sides = {reader.get(f"new_size{suffix}", None) for suffix in ("", "_a", "_b")} - {None}
-    if len(sides) > 1:
-        reader.complain("new_size_b", f"both domains are resized alike here, got {sorted(sides)}")
+    common = reader.get("new_size", None)
+    sides = {d: reader.get(f"new_size_{d.lower()}", common) for d in ("A", "B")}
+    sides = {domain: side for domain, side in sides.items() if side is not None}
     height, width = reader.get("crop_image_height", None), reader.get("crop_image_width", None)
-    shape: dict[str, Any] = {"SIZE": sides.pop()} if sides else {}
+    shape: dict[str, Any] = {}
+    if sides:
+        alike = len(sides) == 2 and sides["A"] == sides["B"]
+        shape["SIZE"] = sides["A"] if alike else sides
     if height and width:
         shape["CROP"] = [height, width]
     root = reader.get("data_root", None)
@@ -222,7 +241,7 @@ def _data(reader: _Reader) -> dict[str, Any]:
                     data["ROOTS"][f"{split}_{domain}".upper()] = str(folder)
                     data["LISTS"][f"{split}_{domain}".upper()] = str(listing)
         return data
-    return {"NAME": "shapes", "SIZE": shape.get("SIZE") or height or 256}
+    return {"NAME": "shapes", "SIZE": sides.get("A") or height or 256}
 
 
 class _Reader:
@@ -245,6 +264,15 @@ class _Reader:
         if choices and value not in choices:
             self.complain(key, f"got {value!r}, expected one of {', '.join(choices)}")
         return value
+
+    def number(self, key: str, default: float) -> float:
+        """A value that is a number, as `1e-4` is, which YAML 1.1 takes for a word."""
+        value = self.get(key, default)
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            self.complain(key, f"got {value!r}, expected a number")
+            return default
 
     def complain(self, key: str, message: str) -> None:
         self.problems.append(Problem(f"{self.prefix}{key}".rstrip("."), message, self.source))

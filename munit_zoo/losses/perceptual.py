@@ -264,9 +264,8 @@ def _read_weights(weights: str, download: bool) -> Mapping[str, Tensor]:
         path = Path(weights).expanduser()
         if not path.is_file():
             hint = suggest(weights, _FILES)
-            raise WeightsError(
-                f"WEIGHTS {weights!r} is neither a file nor one of {', '.join(_FILES)}. {hint}"
-            )
+            known = f"WEIGHTS {weights!r} is neither a file nor one of {', '.join(_FILES)}"
+            raise WeightsError(f"{known}. {hint}" if hint else known)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

@@ -220,8 +220,10 @@ class TranslationModel(nn.Module):
     def _images(self, x: Tensor, domain: str) -> Tensor:
         channels = next(d.channels for d in self.domains if d.name == domain)
         if x.dim() != 4 or x.shape[1] != channels:
+            single = x.dim() == 3 and x.shape[0] == channels
+            hint = ". Add a batch dimension: x[None]" if single else ""
             raise UsageError(
-                f"images of domain {domain!r} are (N, {channels}, H, W), got {tuple(x.shape)}"
+                f"images of domain {domain!r} are (N, {channels}, H, W), got {tuple(x.shape)}{hint}"
             )
         reference = next(self.generators.parameters())
         return x.to(reference.device, reference.dtype)
@@ -241,7 +243,7 @@ class TranslationModel(nn.Module):
                 raise UsageError(f"styles is a number of 1 or more, got {styles}")
             drawn = self.sample_styles(count * styles, generator)
             return drawn.unflatten(0, (count, styles))
-        if styles.dim() == 4:
+        if isinstance(styles, Tensor) and styles.dim() == 4:
             codes = self.encode_style(styles, domain)
             if paired:
                 if len(codes) != count:
@@ -250,14 +252,23 @@ class TranslationModel(nn.Module):
                     )
                 return codes[:, None]
             return codes.expand(count, *codes.shape)
-        if styles.dim() in (2, 3) and styles.shape[-1] == self.style_dim:
+        shown = (
+            f"a tensor of shape {tuple(styles.shape)}"
+            if isinstance(styles, Tensor)
+            else repr(styles)
+        )
+        if (
+            isinstance(styles, Tensor)
+            and styles.dim() in (2, 3)
+            and styles.shape[-1] == self.style_dim
+        ):
             if styles.dim() == 2:
                 return styles.expand(count, *styles.shape)
             if len(styles) == count:
                 return styles
         raise UsageError(
             f"styles is a number, codes (K, {self.style_dim}) or ({count}, K, {self.style_dim}), "
-            f"or example images (K, C, H, W); got a tensor of shape {tuple(styles.shape)}"
+            f"or example images (K, C, H, W); got {shown}"
         )
 
     def _pad(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:

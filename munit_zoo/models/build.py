@@ -13,6 +13,7 @@ from munit_zoo.config import Config, bind, domains_of
 from munit_zoo.errors import ConfigError, ContractError, GraphError, MunitZooError, Problem
 from munit_zoo.models.base import TranslationModel
 from munit_zoo.models.objective import Objective, Term, check_shapes, reached_parameters, shape_of
+from munit_zoo.models.sharing import Impurities, impurities
 
 __all__ = [
     "Rehearsal",
@@ -30,7 +31,7 @@ Sizes = Mapping[str, tuple[int, int]]
 class Rehearsal:
     """What a step on the `meta` device showed: nothing was computed, all shapes were run.
 
-    shapes: of every name that is computed, for a batch of one.
+    shapes: of every name that is computed, for one process's batch.
     unreached: parameters that no active term reaches; they are frozen.
     parameters: number of parameters of the generators and of the discriminators.
     objective: the shadow's, for its plan.
@@ -52,7 +53,7 @@ class Rehearsal:
 
 def create_model(config: Config) -> TranslationModel:
     """The model that a config describes, with fresh weights, on the current default device."""
-    model: TranslationModel = bind("model", config.MODEL)(domains_of(config))
+    model: TranslationModel = bind("model", config.MODEL, "MODEL")(domains_of(config))
     return model
 
 
@@ -67,7 +68,7 @@ def create_terms(config: Config, shapes: Mapping[str, tuple[int, ...]]) -> list[
         if node.WEIGHT == 0:
             continue
         name = key.lower()
-        factory = bind("loss", node)
+        factory = bind("loss", node, f"LOSSES.{key}")
         wired = signature_wired(node.NAME)
         criterion = factory(shapes) if "shapes" in wired else factory()
         pairs = node.PAIRS if node.PAIRS is not None else known.get(name)
@@ -82,19 +83,21 @@ def signature_wired(loss: str) -> tuple[str, ...]:
     return LOSSES.signature(loss).wired
 
 
-def rehearse(config: Config, sizes: Sizes) -> Rehearsal:
+def rehearse(config: Config, sizes: Sizes, *, processes: int = 1) -> Rehearsal:
     """Run the shapes of one training step of a config, on the `meta` device.
 
-    sizes: per domain (h, w) of its training images.
-    Raises GraphError that says at which size and why a step cannot be computed, and ContractError
-    where a component does not keep its contract or cannot be built with its settings.
+    sizes: per domain (h, w) of its training images. processes: that share a batch.
+    Raises GraphError that says at which size and why a step cannot be computed, ContractError
+    where a component does not keep its contract or cannot be built with its settings, and
+    ConfigError where there is nothing to train or ENGINE.SHARE does not go with the generators.
     """
+    batch = max(1, config.ENGINE.BATCH_SIZE // processes)  # a batch norm may need more than one
     with torch.device("meta"):
         shadow = create_model(config)
     graph = shadow.graph()
     failure: Exception | None = None
     try:
-        env = meta_inputs(shadow, sizes, [*graph.inputs])
+        env = meta_inputs(shadow, sizes, [*graph.inputs], batch)
         everything = graph.plan(graph.nodes)
         values, _ = everything(shadow.views(), env)
         shapes = {name: shape_of(value) for name, value in {**env, **values}.items()}
@@ -106,14 +109,18 @@ def rehearse(config: Config, sizes: Sizes) -> Rehearsal:
     except MunitZooError:
         if failure is None:
             raise
-        raise GraphError(_failure(sizes, failure)) from failure
+        raise GraphError(_failure(sizes, failure, shadow.stride)) from failure
+    if not terms:
+        problem = Problem("LOSSES", "has no term of non-zero weight: there is nothing to train")
+        raise ConfigError([problem])
     shadows = [
         Term(t.name, copy.deepcopy(t.criterion).to("meta"), t.weight, t.pairs) for t in terms
     ]
     objective = Objective(shadow, shadows, share=config.ENGINE.SHARE)
     try:
-        env = meta_inputs(shadow, sizes, objective.plan.inputs)
-        names, fakes = objective.generators(env)
+        env = meta_inputs(shadow, sizes, objective.plan.inputs, batch)
+        with impurities(shadow.generators) as found:
+            names, fakes = objective.generators(env)
         check_shapes(objective.terms, {**env, **names})
         _check_logits(shadow, {**env, **names})
         total, _ = objective.losses(names, shadow.discriminators)
@@ -125,7 +132,9 @@ def rehearse(config: Config, sizes: Sizes) -> Rehearsal:
     except ContractError:
         raise
     except Exception as error:
-        raise GraphError(_failure(sizes, error)) from error
+        raise GraphError(_failure(sizes, error, shadow.stride)) from error
+    if found and objective.has_critics:
+        _check_sharing(config.ENGINE.SHARE, found)
     shapes |= {name: shape_of(value) for name, value in {**env, **names}.items()}
     unreached = tuple(n for n, p in shadow.named_parameters() if id(p) not in reached)
     count = tuple(
@@ -135,16 +144,16 @@ def rehearse(config: Config, sizes: Sizes) -> Rehearsal:
     return Rehearsal(shapes, unreached, (count[0], count[1]), objective)
 
 
-def assemble(config: Config, sizes: Sizes) -> tuple[TranslationModel, Objective, Rehearsal]:
+def assemble(
+    config: Config, sizes: Sizes, *, processes: int = 1
+) -> tuple[TranslationModel, Objective, Rehearsal]:
     """The model and its objective, on the CPU with weights drawn under ENGINE.SEED.
 
+    sizes, processes: as `rehearse` takes them.
     Parameters that no active term reaches are frozen. The global random state is left as it was.
-    Raises as `rehearse` does, and ConfigError where there is nothing to train.
+    Raises as `rehearse` does.
     """
-    rehearsal = rehearse(config, sizes)
-    if not rehearsal.objective.terms:
-        problem = Problem("LOSSES", "has no term of non-zero weight: there is nothing to train")
-        raise ConfigError([problem])
+    rehearsal = rehearse(config, sizes, processes=processes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.ENGINE.SEED)
         model = create_model(config)
@@ -207,9 +216,31 @@ def _check_logits(model: TranslationModel, values: Mapping[str, Tensor]) -> None
             )
 
 
-def _failure(sizes: Sizes, error: BaseException) -> str:
-    shown = ", ".join(f"{name.upper()} {h}×{w}" for name, (h, w) in sizes.items())
+def _check_sharing(share: str, found: Impurities) -> None:
+    """Raises ConfigError where the steps share what generators with state or chance made."""
+    if share != "none":
+        message = (
+            f"is {share}: both steps would share one forward of the generators, but {found}. "
+            "Set ENGINE.SHARE=none, which runs them for each step"
+        )
+        raise ConfigError([Problem("ENGINE.SHARE", message)])
+
+
+def _failure(sizes: Sizes, error: BaseException, stride: int) -> str:
     # torch and we ourselves raise sentences; a KeyError is only a word
-    told = isinstance(error, (RuntimeError, MunitZooError))
+    told = isinstance(error, (RuntimeError, ValueError, MunitZooError))
     reason = str(error) if told else f"{type(error).__name__}: {error}"
-    return f"a training step cannot be computed for images of {shown}: {reason}"
+    message = f"a training step cannot be computed for images of {_listed(sizes)}: {reason}"
+    if all(side % stride == 0 for size in sizes.values() for side in size):
+        return message
+    fitting = {
+        name: (-(-h // stride) * stride, -(-w // stride) * stride) for name, (h, w) in sizes.items()
+    }
+    return (
+        f"{message}. Their sides must be multiples of {stride} (the content encoder's stride): "
+        f"{_listed(fitting)}"
+    )
+
+
+def _listed(sizes: Sizes) -> str:
+    return ", ".join(f"{name.upper()} {h}×{w}" for name, (h, w) in sizes.items())

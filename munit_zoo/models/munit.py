@@ -23,6 +23,7 @@ from munit_zoo.registry import (
     StyleEncoder,
     slot,
 )
+from munit_zoo.registry.ranges import Positive
 
 __all__ = ["Munit"]
 
@@ -66,7 +67,7 @@ class Munit(TranslationModel):
         self,
         domains: tuple[Domain, ...],
         *,
-        style_dim: int = 8,
+        style_dim: Positive = 8,
         content_encoder: Slot[ContentEncoder] = slot("resnet"),
         style_encoder: Slot[StyleEncoder] = slot("conv"),
         decoder: Slot[Decoder] = slot("adain_resnet"),

@@ -54,15 +54,27 @@ class Description:
 class Factory:
     """A component with its settings bound: called with the wired arguments, it builds one.
 
-    A setting may itself be a Factory (a slot).
+    A setting may itself be a Factory (a slot). place: dotted path of the config's node that it was
+    made from; a ContractError of building the component, or a part of it, says which.
     """
 
     component: Callable[..., Any]
     settings: Mapping[str, Any] = field(default_factory=dict)
     contract: Contract | None = None
     name: str = ""
+    place: str = ""
 
     def __call__(self, *wired: Any) -> Any:
+        if not self.place:
+            return self._build(*wired)
+        try:
+            return self._build(*wired)
+        except ContractError as error:
+            if not error.place:
+                error.place = self.place
+            raise
+
+    def _build(self, *wired: Any) -> Any:
         if self.contract is None:
             return self.component(*wired, **self.settings)
         label = f"{self.contract.kind} {self.name!r}"

@@ -75,7 +75,7 @@ def test_config_show_check_diff(capsys):
     assert main(["config", "check", "munit/shapes"]) == 0
     assert "in order, for images of A 32×32, B 32×32" in capsys.readouterr().out
     assert main(["config", "check", "munit/edges2shoes", "DATA.SIZE=32", "DATA.CROP=null"]) == 2
-    assert "The smallest square that works is 64×64" in capsys.readouterr().err
+    assert "the smallest square that works is 64×64" in capsys.readouterr().err
     assert main(["config", "diff", "munit/shapes", "MODEL.STYLE_DIM=16"]) == 0
     assert capsys.readouterr().out == "- MODEL.STYLE_DIM: 4\n+ MODEL.STYLE_DIM: 16\n"
     assert main(["config", "diff", "munit/edges2shoes", "munit/edges2handbags"]) == 0
@@ -123,7 +123,7 @@ def test_translate(run, image, capsys, tmp_path):
     out = tmp_path / "out"
     base = ["translate", str(run), str(image.parent), "--to", "b", "--device", "cpu"]
     assert main([*base, "--styles", "3", "--grid", "--out", str(out)]) == 0
-    assert "3 translations of 1 images" in capsys.readouterr().out
+    assert "3 translations of 1 image in" in capsys.readouterr().out
     assert sorted(p.name for p in out.glob("bag*")) == [f"bag_b_0{i}.png" for i in range(3)]
     pixels = read_image(out / "bag_b_00.png")
     assert (pixels.shape, pixels.dtype) == ((3, 17, 21), np.uint16)
@@ -172,7 +172,7 @@ def test_translate_with_examples_and_between_styles(run, image, tmp_path, capsys
     [
         (["nowhere.png"], "b", "there is no image or folder nowhere.png"),
         (["{image}"], "q", "to 'q': it cannot"),
-        (["{gray}"], "b", "has 1 channels, the run's domain A has 3"),
+        (["{gray}"], "b", "has 1 channel, the run's domain A has 3: convert the image"),
         (["{broken}"], "b", "broken.png cannot be read"),
     ],
 )

@@ -42,6 +42,11 @@ def test_nothing_changes_it(config, change):
     assert config.plain() == before
 
 
+def test_what_was_to_be_changed_is_named(config):
+    with pytest.raises(FrozenConfigError, match="^STYLE_DIM = 3: a resolved config"):
+        config.MODEL.STYLE_DIM = 3
+
+
 @pytest.mark.parametrize(
     "again",
     [copy.deepcopy, copy.copy, lambda c: c.clone(), lambda c: pickle.loads(pickle.dumps(c))],

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from munit_zoo.config import load_config, resolve
-from munit_zoo.errors import ConfigError
+from munit_zoo.errors import ConfigError, ContractError
+from munit_zoo.models import create_model
 
 
 def problems(source: str, *overrides: str) -> str:
@@ -197,3 +198,49 @@ def test_an_older_schema_is_migrated(write, monkeypatch):
     file = write("a.yaml", "MODEL: {NAME: munit}\nLOOP: {SEED: 4}\n")
     assert load_config(file).ENGINE.SEED == 4
     assert load_config(file).SCHEMA_VERSION == 2
+
+
+RANGES = {
+    "MODEL.STYLE_DIM=0": "greater than or equal to 1",
+    "MODEL.CONTENT_ENCODER.DOWNSAMPLES=-1": "greater than or equal to 0",
+    "MODEL.CONTENT_ENCODER.KERNEL_SIZE=4": "odd kernel, such as 3 or 5",
+    "MODEL.DECODER.UPSAMPLE_KERNEL_SIZE=0": "odd kernel, such as 1 or 3",
+    "MODEL.DISCRIMINATOR.SCALES=0": "greater than or equal to 1",
+    "MODEL.DECODER.MAPPING.LAYERS=0": "greater than or equal to 1",
+    "OPTIM.GENERATOR.LR=-1": "greater than or equal to 0",
+    "OPTIM.DISCRIMINATOR.BETAS=[0.5,1]": "less than 1",
+    "DATA={NAME: image_folder, ROOT: x, CROP: [0, 3]}": "greater than or equal to 1",
+    "DOMAINS.B.VALUE_RANGE=[1,0]": "below the second",
+}
+
+
+def test_numbers_out_of_range_are_listed_together():
+    schedule = "OPTIM.SCHEDULE={NAME: step, EVERY: 0}"
+    with pytest.raises(ConfigError) as caught:
+        load_config("munit/shapes", *RANGES, schedule)
+    problems = {problem.path: problem for problem in caught.value.problems}
+    assert len(problems) == len(RANGES) + 1
+    for override, message in RANGES.items():
+        path = override.partition("=")[0].replace("DATA", "DATA.CROP")
+        assert message in problems[path].message
+        assert override.partition("=")[0] in problems[path].origin
+    assert "greater than or equal to 1" in problems["OPTIM.SCHEDULE.EVERY"].message
+
+
+def test_a_share_out_of_range():
+    with pytest.raises(ConfigError, match="OPTIM.SCHEDULE.START.*less than or equal to 1"):
+        load_config("munit/shapes", "OPTIM.SCHEDULE={NAME: linear, START: 7}")
+
+
+def test_what_only_building_finds_names_the_key():
+    config = load_config("munit/shapes", "MODEL.STYLE_ENCODER.NORM={NAME: adain}")
+    with pytest.raises(ContractError, match="^MODEL.STYLE_ENCODER: a style encoder has no style"):
+        create_model(config)
+    config = load_config("munit/shapes", "MODEL.CONTENT_ENCODER.NORM={NAME: group, GROUPS: 5}")
+    with pytest.raises(ContractError, match="^MODEL.CONTENT_ENCODER.NORM: group norm of"):
+        create_model(config)
+
+
+def test_a_map_is_asked_for_in_words():
+    with pytest.raises(ConfigError, match=r"a map such as \{KEY: …\}, each value a word"):
+        load_config("munit/shapes", "DATA={NAME: image_list, LISTS: 3}")

@@ -237,3 +237,12 @@ def test_what_is_wrong_with_a_list(root: Path):
         ImageList(A, "train", lists={"TRAIN_A": str(root / "empty.txt")}, size=16).prepare()
     with pytest.raises(DataError, match=r"nowhere\.txt"):
         ImageList(A, "train", lists={"TRAIN_A": "nowhere.txt"}, size=16).prepare()
+
+
+def test_domains_may_be_resized_to_sizes_of_their_own(root: Path):
+    sizes = {"A": 12, "B": 9}
+    for letter, short in sizes.items():
+        domain = Domain(letter.lower())
+        dataset = ImageFolder(domain, "train", root=str(root), size=sizes, crop=(8, 8))
+        assert dataset.pipeline.short == short
+        assert dataset.size == (8, 8)

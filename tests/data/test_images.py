@@ -158,3 +158,46 @@ def test_which_files_are_images():
     assert is_image(Path("scan.TIFF"))
     assert not is_image(Path(".hidden.png"))
     assert not is_image(Path("notes.txt"))
+
+
+@pytest.mark.parametrize("kind", ["P5", "P6", "P2", "P3"])
+def test_16_bit_pgm_and_ppm_keep_their_values(tmp_path: Path, kind: str):
+    channels = 3 if kind in ("P3", "P6") else 1
+    pixels = random((channels, 3, 4), np.uint16)
+    numbers = pixels.transpose(1, 2, 0).reshape(-1)
+    binary = numbers.astype(">u2").tobytes()
+    body = binary if kind in ("P5", "P6") else " ".join(map(str, numbers)).encode()
+    file = tmp_path / f"a.{'ppm' if channels == 3 else 'pgm'}"
+    file.write_bytes(f"{kind}\n# from a camera\n4 3\n65535\n".encode() + body)
+    again = read_image(file)
+    assert again.dtype == np.uint16
+    assert (again == pixels).all()
+
+
+def test_8_bit_pgm(tmp_path: Path):
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 1 255\n\x00\xff")
+    assert read_image(tmp_path / "a.pgm").tolist() == [[[0, 255]]]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint32])
+def test_wide_integers_need_a_range(dtype: type):
+    pixels = np.array([[[0, 1000]]], dtype)
+    with pytest.raises(DataError, match=r"no range of their own.*DOMAINS.B.VALUE_RANGE=\[0,65535"):
+        to_unit(pixels, domain="b")
+    assert to_unit(pixels, (0, 1000)).tolist() == [[[-1, 1]]]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a.png", "it is of no known format"),
+        ("a.npy", "it is not a NumPy array file"),
+        ("a.tif", "it is not a TIFF file"),
+    ],
+)
+def test_why_an_image_cannot_be_read(tmp_path: Path, name: str, reason: str):
+    file = tmp_path / name
+    file.write_bytes(b"no image at all")
+    with pytest.raises(DataError) as caught:
+        read_image(file)
+    assert str(caught.value) == f"the image {file} cannot be read: {reason}"

@@ -25,7 +25,7 @@ from munit_zoo.errors import CheckpointError, ConfigError, DataError, UsageError
 def weights_of(run: Path, iteration: int) -> dict[str, torch.Tensor]:
     snapshot = next(s for s in Run.open(run).snapshots() if s.iteration == iteration)
     found = {}
-    for part in ("generators", "discriminators", "ema"):
+    for part in filter(snapshot.has, ("generators", "discriminators", "ema")):
         found |= {f"{part}.{k}": v for k, v in snapshot.weights(part).items()}
     state = snapshot.training_state()["optimizers"]
     for side, optimizer in enumerate(state):
@@ -342,3 +342,53 @@ def test_an_acceleration_that_cannot_be_had_is_refused_before_anything_is_writte
     with pytest.raises(UsageError, match=key.partition("=")[0]):
         train(resolve("munit/shapes", [*overrides, key]), tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
+
+
+SPECTRAL = ("MODEL.CONTENT_ENCODER.WEIGHT_NORM=spectral_legacy", "ENGINE.SHARE=none")
+
+
+@pytest.mark.parametrize("ema", ["null", "0.9"])
+def test_looking_on_changes_nothing(tmp_path, overrides, ema):
+    """Spectral vectors of the reference move in evaluation, too."""
+    for every in (0, 1):
+        more = [
+            *overrides,
+            *SPECTRAL,
+            f"ENGINE.EMA={ema}",
+            f"ENGINE.GRID_EVERY={every}",
+            "ENGINE.ITERATIONS=2",
+        ]
+        train(resolve("munit/shapes", more), tmp_path / str(every), device="cpu")
+    unseen, seen = (weights_of(tmp_path / name, 2) for name in ("0", "1"))
+    assert all(torch.equal(unseen[name], seen[name]) for name in unseen)
+
+
+def test_spectral_vectors_resume_exactly(tmp_path, overrides):
+    more = [*overrides, *SPECTRAL, "ENGINE.EMA=null", "ENGINE.SNAPSHOT_EVERY=2"]
+    train(resolve("munit/shapes", [*more, "ENGINE.ITERATIONS=4"]), tmp_path / "w", device="cpu")
+    train(resolve("munit/shapes", [*more, "ENGINE.ITERATIONS=2"]), tmp_path / "p", device="cpu")
+    longer = resolve("munit/shapes", [*more, "ENGINE.ITERATIONS=4"])
+    train(longer, tmp_path / "p", resume=True, device="cpu")
+    whole, parts = (weights_of(tmp_path / name, 4) for name in ("w", "p"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_an_image_that_cannot_be_read_loses_no_iteration(tmp_path, overrides):
+    for domain in "AB":
+        folder = tmp_path / f"train{domain}"
+        folder.mkdir()
+        for index in range(4):
+            image = np.random.default_rng(index).integers(0, 256, (3, 16, 16), dtype=np.uint8)
+            write_image(folder / f"{index}.png", image)
+    good = (tmp_path / "trainB/3.png").read_bytes()
+    (tmp_path / "trainB/3.png").write_bytes(b"no image")
+    kept = [o for o in overrides if not o.startswith("DATA.") and "SNAPSHOT" not in o]
+    data = f"DATA={{NAME: image_folder, ROOT: {tmp_path}, SIZE: 16}}"
+    more = [*kept, data, "ENGINE.BATCH_SIZE=1", "ENGINE.ITERATIONS=8", "ENGINE.SNAPSHOT_EVERY=0"]
+    config = resolve("munit/shapes", [*more, "ENGINE.SEED=1", "ENGINE.DISPLAY=1"])
+    with pytest.raises(DataError, match=r"3.png cannot be read.*after iteration (\d) and saved"):
+        train(config, tmp_path / "run", device="cpu")
+    (snapshot,) = Run.open(tmp_path / "run").snapshots()
+    assert 0 < snapshot.iteration < 4
+    (tmp_path / "trainB/3.png").write_bytes(good)
+    assert train(None, tmp_path / "run", resume=True, device="cpu").iteration == 8

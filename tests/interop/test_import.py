@@ -107,11 +107,18 @@ def test_lists_of_images():
 
 def test_unknown_values_are_all_listed():
     with pytest.raises(ConfigError) as caught:
-        convert(init="best", dis={"gan_type": "wgan", "norm": "xn"}, new_size_a=1, new_size_b=2)
+        convert(init="best", dis={"gan_type": "wgan", "norm": "xn"}, lr="fast")
     text = str(caught.value)
-    for part in ("init", "dis.gan_type", "dis.norm", "new_size_b"):
+    for part in ("init", "dis.gan_type", "dis.norm", "lr (hyperparameters): got 'fast'"):
         assert part in text
     assert text.startswith("4 problems")
+
+
+def test_sizes_of_their_own():
+    config = convert(new_size=None, new_size_a=32, new_size_b=24)
+    assert dict(config.DATA.SIZE) == {"A": 32, "B": 24}
+    assert convert(new_size=None, new_size_a=24, new_size_b=24).DATA.SIZE == 24
+    assert dict(convert(new_size_b=32).DATA.SIZE) == {"A": 24, "B": 32}
 
 
 def reference_files(model, *, old: bool = False) -> tuple[dict, dict]:
@@ -185,13 +192,13 @@ def test_weights_that_do_not_fit(tmp_path):
 def test_files_that_are_no_checkpoints(tmp_path):
     file = tmp_path / "gen_00000001.pt"
     with pytest.raises(CheckpointError, match="there is no file"):
-        nvlabs.read_checkpoint(file)
+        nvlabs.read_checkpoint(file, "gen")
     torch.save({"a": print}, file)
     with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
-        nvlabs.read_checkpoint(file)  # code is not loaded
+        nvlabs.read_checkpoint(file, "gen")  # code is not loaded
     torch.save({"weights": 1}, file)
     with pytest.raises(CheckpointError, match="expected the keys a and b"):
-        nvlabs.read_checkpoint(file)
+        nvlabs.read_checkpoint(file, "gen")
 
 
 def test_importing_a_file_of_torch_0_3(tmp_path, capsys):
@@ -215,6 +222,45 @@ def test_importing_a_file_of_torch_0_3(tmp_path, capsys):
         assert torch.equal(imported.generators.state_dict()[name], value)
     assert main([*command, "--config", str(tmp_path / "reference.yaml")]) == 2
     assert "holds a run already" in capsys.readouterr().err
+
+
+@pytest.fixture
+def files(tmp_path) -> dict[str, Path]:
+    """Files of a checkpoint, the optimizers' without their states."""
+    gen, dis = reference_files(create_model(convert()))
+    contents = {"gen_00000001": gen, "dis_00000001": dis, "optimizer": {"gen": {}, "dis": {}}}
+    for name, content in contents.items():
+        torch.save(content, tmp_path / f"{name}.pt")
+    return {name[:3]: tmp_path / f"{name}.pt" for name in contents}
+
+
+@pytest.mark.parametrize(
+    ("gen", "options", "message"),
+    [
+        ("opt", (), "optimizer.pt is no checkpoint of the reference's generators; is it optimizer"),
+        ("dis", (), "is no checkpoint of the reference's generators; is it dis_*.pt?"),
+        ("gen", ("--dis", "gen"), "reference's discriminators; is it gen_*.pt?"),
+        ("gen", ("--dis", "dis", "--optimizer", "dis"), "reference's optimizers; is it dis_*.pt?"),
+        ("gen", ("--optimizer", "opt"), "give --dis, too"),
+    ],
+)
+def test_files_in_the_wrong_place(files, tmp_path, capsys, gen, options, message):
+    words = [str(files.get(word, word)) for word in options]
+    command = ["import", "nvlabs", str(files[gen]), *words, "--out", str(tmp_path / "run")]
+    assert main(command) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_yaml_without_images_is_noted(files, tmp_path, capsys):
+    import yaml
+
+    hyper = {k: v for k, v in HYPER.items() if k not in ("data_root", "new_size")}
+    (tmp_path / "reference.yaml").write_text(yaml.safe_dump(hyper))
+    command = ["import", "nvlabs", str(files["gen"]), "--out", str(tmp_path / "run")]
+    assert main([*command, "--config", str(tmp_path / "reference.yaml")]) == 0
+    out = capsys.readouterr().out
+    assert "the YAML names no images: DATA is the synthetic shapes of 16×16" in out
 
 
 # The reference's own files

@@ -206,7 +206,7 @@ def test_a_named_loss_that_reads_nothing(tiny, monkeypatch):
         (
             Ratio,
             lambda self, x, y: (x - y).abs().mean((1, 2, 3)),
-            r"returns \(1,\); a loss is",
+            r"returns \(2,\); a loss is",
         ),
         (Ratio, lambda self, x, y: 0.0, "returns float; a loss is a scalar"),
         (Projected, lambda self, names, critics: names["x_a"].mean(), "'x_a', which reads does n"),

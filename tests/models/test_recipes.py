@@ -11,7 +11,7 @@ import munit_zoo as mz
 from munit_zoo.config import load_config
 from munit_zoo.domains import Domain
 from munit_zoo.errors import ConfigError, GraphError, UsageError
-from munit_zoo.models import assemble, rehearse, smallest_size
+from munit_zoo.models import assemble, create_model, rehearse, smallest_size
 from munit_zoo.models.munit import Munit
 
 SIZES = {"a": (16, 16), "b": (16, 16)}
@@ -184,6 +184,28 @@ def test_nothing_to_train(tiny):
         assemble(load_config("munit/shapes", *tiny, *terms), SIZES)
 
 
+def test_batch_norm_is_tried_with_the_batch_that_a_process_gets(tiny):
+    norm = ("MODEL.DISCRIMINATOR.NORM={NAME: batch}", "MODEL.DISCRIMINATOR.LAYERS=4")
+    config = load_config("munit/shapes", *tiny, *norm, "MODEL.DISCRIMINATOR.SCALES=1")
+    assert rehearse(config, SIZES).objective.terms  # maps of 1×1, 2 of them
+    with pytest.raises(GraphError, match="cannot be computed for images of A 16×16.*more than 1"):
+        rehearse(config, SIZES, processes=2)
+
+
+def test_a_config_without_a_term_is_refused(tiny):
+    names = load_config("munit/shapes", *tiny).LOSSES
+    weightless = [f"LOSSES.{name}.WEIGHT=0" for name in names]
+    with pytest.raises(ConfigError, match="LOSSES: has no term of non-zero weight"):
+        rehearse(load_config("munit/shapes", *tiny, *weightless), SIZES)
+
+
+def test_sides_are_multiples_of_the_stride(tiny):
+    config = load_config("munit/shapes", *tiny)
+    stride = create_model(config).stride
+    with pytest.raises(GraphError, match=f"multiples of {stride} .*: A 18×18, B 20×16$"):
+        rehearse(config, {"a": (18, 17), "b": (20, 16)})
+
+
 def test_a_size_that_is_too_small_and_the_smallest_that_works():
     config = load_config("munit/edges2shoes")
     with pytest.raises(GraphError, match="A 32×32, B 32×32"):
@@ -230,3 +252,12 @@ def test_the_whole_step_compiles_as_one_graph(tiny):
         assert ours.keys() == theirs.keys()
         for name in ours:
             torch.testing.assert_close(ours[name], theirs[name])
+
+
+def test_styles_and_images_of_another_form(tiny):
+    model = create_model(load_config("munit/shapes", *tiny))
+    x = torch.zeros(1, 3, 16, 16)
+    with pytest.raises(UsageError, match=r"styles is a number, codes .*; got 'x'"):
+        model.translate(x, "b", "x")
+    with pytest.raises(UsageError, match=r"got \(3, 16, 16\). Add a batch dimension: x\[None\]"):
+        model.translate(x[0], "b")

@@ -1,0 +1,50 @@
+"""Types of settings that hold only some numbers: found wrong, all at once, when a config resolves.
+
+    def __init__(self, in_channels: int, *, blocks: Count = 4, kernel_size: Odd = 7) -> None: ...
+
+Apart from the package's namespace, so that listing components does not load pydantic.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+__all__ = [
+    "Count",
+    "Fraction",
+    "NonNegative",
+    "Odd",
+    "OpenFraction",
+    "Positive",
+    "PositiveFloat",
+    "Share",
+    "ValueRange",
+]
+
+
+def _odd(value: int) -> int:
+    if value < 1 or value % 2 == 0:
+        raise ValueError(
+            "a convolution that keeps the size of its map has an odd kernel, such as "
+            f"{max(1, value - 1)} or {max(3, value + 1)}"
+        )
+    return value
+
+
+def _rising(value: tuple[float, float]) -> tuple[float, float]:
+    if not value[0] < value[1]:
+        raise ValueError("the first number, which maps to -1, must be below the second")
+    return value
+
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Odd = Annotated[int, AfterValidator(_odd)]
+NonNegative = Annotated[float, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+ValueRange = Annotated[tuple[float, float], AfterValidator(_rising)]

@@ -1,0 +1,133 @@
+"""Translating files: names, formats and types of the outputs, and what is refused beforehand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from munit_zoo.config import resolve
+from munit_zoo.data.images import read_image, write_image
+from munit_zoo.domains import Domain
+from munit_zoo.engine.train import train
+from munit_zoo.engine.translate import StyleChoice, _output_type, _suffix, translate_files
+from munit_zoo.errors import UsageError
+
+ONE = StyleChoice(count=1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny):
+    """Runs by overrides, each made once."""
+    made: dict[tuple[str, ...], Path] = {}
+
+    def make(*overrides: str) -> Path:
+        if overrides not in made:
+            made[overrides] = tmp_path_factory.mktemp("runs") / "run"
+            more = [*tiny, "ENGINE.ITERATIONS=1", *overrides]
+            train(resolve("munit/shapes", more), made[overrides], device="cpu")
+        return made[overrides]
+
+    return make
+
+
+def picture(file: Path, dtype: type = np.uint8, channels: int = 3) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    top = np.iinfo(dtype).max if np.dtype(dtype).kind == "u" else 1
+    ramp = np.linspace(0, top, channels * 256).reshape(channels, 16, 16).astype(dtype)
+    write_image(file, ramp)
+    return file
+
+
+def test_every_input_has_outputs_of_its_own(trained, tmp_path):
+    folder = tmp_path / "in"
+    for name in ("a/b/c.png", "a_b/c.png", "a/b_c.png", "a_b_c.jpg", "a_b_c_png.png"):
+        picture(folder / name)
+    done = translate_files(trained(), [folder], "b", styles=ONE, out=tmp_path / "out", device="cpu")
+    outputs = [file for files in done.files.values() for file in files]
+    assert len(set(outputs)) == len(done.files) == 5
+    assert all(file.is_file() for file in outputs)
+
+
+def test_what_a_png_cannot_hold_becomes_a_tiff():
+    assert _suffix(Path("a.jpg"), Domain("b", 4)) == ".png"
+    assert _suffix(Path("a.jpg"), Domain("b", 5)) == ".tif"
+    assert _suffix(Path("a.npy"), Domain("b", 5)) == ".npy"
+    types = {
+        (np.uint8, None): np.uint8,
+        (np.uint16, None): np.uint16,
+        (np.float32, None): np.uint8,
+        (np.int32, None): np.uint8,
+        (np.float32, (0.0, 1.0)): np.float32,
+        (np.uint8, (0.0, 255.0)): np.uint8,
+        (np.uint8, (0.0, 4095.0)): np.uint16,
+        (np.uint16, (0.0, 4095.0)): np.uint16,
+        (np.uint16, (0.0, 255.0)): np.uint16,
+        (np.uint8, (0.0, 1.0)): np.float32,
+        (np.uint8, (-1000.0, 1000.0)): np.float32,
+    }
+    for (dtype, value_range), expected in types.items():
+        assert _output_type(np.dtype(dtype), Domain("b", 3, value_range)) == expected
+    assert _suffix(Path("a.png"), Domain("b", 3, (0.0, 4095.0))) == ".png"
+    assert _suffix(Path("a.png"), Domain("b", 3, (0.0, 1.0))) == ".tif"
+
+
+@pytest.mark.parametrize(
+    ("value_range", "suffix", "dtype"),
+    [("[0,1]", ".tif", "float32"), ("[0,4095]", ".png", "uint16")],
+)
+def test_values_of_the_target_domain_survive(trained, tmp_path, value_range, suffix, dtype):
+    run = trained(f"DOMAINS.B.VALUE_RANGE={value_range}")
+    file = picture(tmp_path / "a.png")
+    done = translate_files(run, [file], "b", styles=ONE, out=tmp_path / "o", device="cpu")
+    (output,) = done.files["a.png"]
+    assert output.suffix == suffix
+    pixels = read_image(output)
+    assert pixels.dtype == dtype
+    assert len(np.unique(pixels)) > 20
+
+
+def test_the_grid_and_the_record_are_not_overwritten(trained, tmp_path):
+    def translate(name: str, **options):
+        file = picture(tmp_path / name)
+        return translate_files(trained(), [file], "b", styles=ONE, device="cpu", **options)
+
+    translate("one.png", out=tmp_path / "o", grid=True)
+    with pytest.raises(UsageError, match="grid_b.png exists .2 of the outputs do"):
+        translate("two.png", out=tmp_path / "o", grid=True)
+    translate("two.png", out=tmp_path / "o", grid=True, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 0}, "--size is the short side in pixels, 1 or more, got 0"),
+        ({"out": "{file}"}, "is a file; --out is a folder"),
+        ({"styles": StyleChoice(interpolate=-3)}, "--interpolate takes 2 or more steps, got -3"),
+        ({"styles": StyleChoice(count=0)}, "styles is a number of 1 or more, got 0"),
+        ({"styles": StyleChoice(interpolate=4, images=("{file}",))}, "give two --style-image"),
+        ({"styles": StyleChoice(interpolate=4, images=("{file}",) * 3)}, "or none; got 3"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_first(trained, tmp_path, options, message):
+    file = picture(tmp_path / "a.png")
+    options = {"out": tmp_path / "o", **options}
+    if options["out"] == "{file}":
+        options["out"] = file
+    styles = options.get("styles")
+    if styles is not None and styles.images:
+        options["styles"] = StyleChoice(images=(file,) * len(styles.images), interpolate=4)
+    with pytest.raises(UsageError, match=message):
+        translate_files(trained(), [file], "b", device="cpu", **options)
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_folder_of_style_images(trained, tmp_path):
+    file = picture(tmp_path / "a.png")
+    for name in ("x.png", "y.png"):
+        picture(tmp_path / "styles" / name)
+    styles = StyleChoice(images=(tmp_path / "styles",))
+    out = tmp_path / "o"
+    done = translate_files(trained(), [file], "b", styles=styles, out=out, device="cpu")
+    assert [f.name for f in done.files["a.png"]] == ["a_b_x.png", "a_b_y.png"]
