@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from munit_zoo.domains import Domain
 from munit_zoo.errors import UsageError
 from munit_zoo.models import meta_inputs
+from munit_zoo.models.objective import shape_of
 from munit_zoo.registry import DISCRIMINATORS, LOSSES, MODELS, registry
 
 __all__ = ["KINDS", "Part", "build_component"]
@@ -144,7 +145,7 @@ def _named(name: str, random: Any, batch: int, size: int) -> Part:
         graph = shadow.graph()
         env = meta_inputs(shadow, {d.name: (size, size) for d in domains}, graph.inputs, batch)
         values, _ = graph.plan([n for n in reads if n in graph.nodes])(shadow.views(), env)
-    shapes = {n: _shapes(value) for n, value in {**env, **values}.items()}
+    shapes = {n: shape_of(value) for n, value in {**env, **values}.items()}
     wired = LOSSES.signature(name).wired
     loss = _build("loss", name, *((shapes,) if "shapes" in wired else ()))
     critics = {}
@@ -156,12 +157,6 @@ def _named(name: str, random: Any, batch: int, size: int) -> Part:
 
 def _names(recipe: str) -> set[str]:
     return set(MODELS.get(recipe).graph().names)  # type: ignore[attr-defined]
-
-
-def _shapes(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return tuple(value.shape)
-    return tuple(_shapes(part) for part in value)
 
 
 def _random_like(shape: Any, random: Any) -> Any:

@@ -169,7 +169,7 @@ def cells(row: Row) -> list[str]:
         number(row.gflop),
         number(row.tflops),
         "" if row.peak_share is None else f"{row.peak_share:.0%}",
-        "" if row.compile_seconds is None else duration(row.compile_seconds),
+        "" if _of(row.compile_seconds) < 1e-2 else duration(row.compile_seconds),
         "" if row.largest_difference is None else f"{row.largest_difference:.0e}",
     ]
 
