@@ -14,6 +14,7 @@ TITLES = {
     "savings": "What each saving of equal maths brings: training",
     "savings_inference": "What each saving of equal maths brings: inference",
     "layout": "Channels last: training",
+    "layout_small": "Channels last: training small images in batches of eight",
     "optimizer": "Fused Adam",
     "components": "Components alone, forward and backward",
     "data": "Loading",

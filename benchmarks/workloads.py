@@ -31,7 +31,8 @@ CPU = {
     "components": "--mode component --precision fp32 --channels-last off,on "
     "--components norm:*,activation:*,content_encoder:resnet,style_encoder:conv,decoder:*,"
     "mapping:*,discriminator:*,loss:l1,loss:lsgan --seconds 2",
-    "data": "munit/shapes --mode data --batch 8",
+    "layout_small": "munit/shapes --reference --mode train --batch 8 --channels-last off,on",
+    "data": "munit/edges2shoes DATA.ROOT=benchmarks/images --mode data --batch 8",
 }
 CUDA = {
     "training": f"{MUNIT} --mode train --batch 1,8,32 --channels-last on "
@@ -42,6 +43,16 @@ CUDA = {
     "--vary ENGINE.SHARE=none,content,fakes --vary MODEL.DECODER.FOLD=false,true",
     "components": CPU["components"].replace("fp32", "tf32,bf16") + " --batch 8",
 }
+
+
+def draw_images() -> None:
+    """Images for the workload `data`: 64 a domain, 256×256 PNG, in benchmarks/images."""
+    command = [sys.executable, "-m", "munit_zoo", "samples", "munit/shapes", "DATA.SIZE=256"]
+    for domain in ("a", "b"):
+        folder = HERE / "images" / f"train{domain.upper()}"
+        if not folder.is_dir():
+            more = ["--domain", domain, "--count", "64", "--split", "train", "--out", str(folder)]
+            subprocess.run([*command, *more], check=True)
 
 
 def run(name: str, chosen: list[str]) -> int:
@@ -55,6 +66,8 @@ def run(name: str, chosen: list[str]) -> int:
     folder = HERE / "results" / name
     folder.mkdir(parents=True, exist_ok=True)
     for workload in chosen or workloads:
+        if workload == "data":
+            draw_images()
         arguments = workloads[workload].split()
         command = [sys.executable, "-m", "munit_zoo.bench", *arguments]
         file = folder / f"{workload}.json"

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Timing", "measure_peaks", "peak_memory", "take_turns", "warm_up"]
+from munit_zoo.errors import MunitZooError
+
+__all__ = ["Timing", "explain", "measure_peaks", "peak_memory", "take_turns", "warm_up"]
 
 STABLE = 0.1
 """Warm-up ends where two calls in a row differ by less than this share."""
@@ -50,6 +52,15 @@ class Timing:
         return max(0.0, self.first - self.median) if self.seconds else self.first
 
 
+def explain(error: BaseException) -> str:
+    """An error as a row has it: in one line, and short where memory ran out."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error):
+        return "out of memory"
+    if isinstance(error, MunitZooError):
+        return " ".join(str(error).split())
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
 def timed(call: Callable[[], object], count: int, device: torch.device) -> float:
     """Seconds of one of `count` calls in a row."""
     if device.type == "cuda":
@@ -77,14 +88,16 @@ def synchronise(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def warm_up(call: Callable[[], object], device: torch.device, *, most: int = 12) -> Timing:
+def warm_up(
+    call: Callable[[], object], device: torch.device, *, least: int = 2, most: int = 12
+) -> Timing:
     """Calls until two in a row take about as long: the first, which sets up, never counts."""
-    taken = [timed(call, 1, device), timed(call, 1, device)]
+    taken = [timed(call, 1, device) for _ in range(least)]
     while len(taken) < most and taken[-1] < LONG:
         taken.append(timed(call, 1, device))
         if abs(taken[-1] - taken[-2]) <= STABLE * taken[-1]:
             break
-    return Timing(seconds=[taken[-1]], first=taken[0])
+    return Timing(seconds=[taken[-1]], first=max(taken[:least]))
 
 
 def take_turns(
@@ -105,14 +118,14 @@ def take_turns(
         timing.seconds = []
     spent = 0.0
     done = 0
-    while done < rounds or spent < seconds * len(calls):
+    while calls and (done < rounds or spent < seconds * len(calls)):
         for call, timing, count in zip(calls, timings, counts, strict=True):
             if timing.error is not None:
                 continue
             try:
                 taken = timed(call, count, device)
             except Exception as error:
-                timing.error = f"{type(error).__name__}: {error}"
+                timing.error = explain(error)
                 continue
             timing.seconds.append(taken)
             spent += taken * count
@@ -125,14 +138,15 @@ def take_turns(
 def peak_memory(call: Callable[[], object], device: torch.device, held: int) -> int | None:
     """Bytes allocated at the peak of one call; None where the device does not tell.
 
-    held: bytes of what the arm holds between calls, which a CPU's allocator does not report.
+    held: bytes of what the arm holds between calls; what the call adds is measured.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)  # the other arms' share among it
         call()
         torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device)
+        return held + torch.cuda.max_memory_allocated(device) - before
     if device.type != "cpu":
         return None
     from torch.profiler import ProfilerActivity, profile
@@ -170,36 +184,45 @@ def bytes_of(tensors: Sequence[Tensor]) -> int:
 
 
 def measure_peaks(device: torch.device) -> dict[str, float]:
-    """What the device reaches here and now: dense matrix products and copies.
+    """What the device reaches here and now: dense products and copies.
 
-    Measured before each group of arms; the best of a run counts, as the machine may be disturbed.
-
-    `tflops_fp32`, `tflops_tf32` (CUDA), `tflops_bf16`, in 10¹² operations a second, and
-    `copy_gb_per_second`, bytes read and written.
+    `tflops_fp32`, `tflops_tf32` (CUDA), `tflops_bf16`, in 10¹² operations a second, the best of a
+    matrix product and, on CPUs, whose libraries are not equally good, 1×1 and 3×3 convolutions; and
+    `copy_gb_per_second`, bytes read and written. What cannot be measured is absent.
     """
-    side = 8192 if device.type == "cuda" else 2048
     found: dict[str, float] = {}
     for name in ("fp32", "tf32", "bf16"):
         if name == "tf32" and device.type != "cuda":
             continue
         allow_tf32(name == "tf32")
         dtype = torch.bfloat16 if name == "bf16" else torch.float32
-        x, y = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-        images, kernel = (
-            x.view(side, -1, 32, 32).transpose(0, 1).contiguous(),
-            y.view(side, side, 1, 1),
-        )
-        # the same product by two libraries: on CPUs they are not equally good
         with suppress(RuntimeError):
-            best = _best(partial(torch.mm, x, y), device)
-            if device.type == "cpu":
-                best = min(best, _best(partial(F.conv2d, images, kernel), device))
-            found[f"tflops_{name}"] = 2 * side**3 / best / 1e12
-    source = torch.randn(256 * 2**20 // 4, device=device)
-    target = torch.empty_like(source)
-    best = _best(lambda: target.copy_(source), device)
-    found["copy_gb_per_second"] = 2 * source.nbytes / best / 1e9
+            speeds = [flop / _best(call, device) for flop, call in _products(device, dtype)]
+            found[f"tflops_{name}"] = max(speeds) / 1e12
+    with suppress(RuntimeError):
+        source = torch.randn(256 * 2**20 // 4, device=device)
+        copy = torch.empty_like(source)
+        best = _best(partial(copy.copy_, source), device)
+        found["copy_gb_per_second"] = 2 * source.nbytes / best / 1e9
     return found
+
+
+def _products(
+    device: torch.device, dtype: torch.dtype
+) -> Iterator[tuple[float, Callable[[], object]]]:
+    """(operations, call) of dense products that a device should be good at."""
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(shape, device=device).to(dtype)
+
+    side = 8192 if device.type == "cuda" else 2048
+    yield 2 * side**3, partial(torch.mm, random(side, side), random(side, side))
+    if device.type == "cpu":
+        for kernel in (1, 3):
+            x = random(1, 512, 64, 64).contiguous(memory_format=torch.channels_last)
+            weight = random(512, 512, kernel, kernel)
+            flop = 2 * 512 * 512 * kernel**2 * (64 - kernel + 1) ** 2
+            yield flop, partial(F.conv2d, x, weight)
 
 
 def allow_tf32(allowed: bool) -> None:

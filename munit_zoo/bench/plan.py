@@ -68,6 +68,25 @@ class Request:
         ):
             if min(numbers) < 1:
                 raise UsageError(f"{name} is 1 or more, got {min(numbers)}")
+        if self.seconds < 0:
+            raise UsageError(f"--seconds is 0 or more, got {self.seconds:g}")
+        self._refuse_unread()
+
+    def _refuse_unread(self) -> None:
+        """Raises UsageError for an option that no mode asked for reads."""
+        alone = self.modes == ("component",) or (self.components and not self.modes)
+        if self.components and self.modes and "component" not in self.modes:
+            raise UsageError("--components is for the mode component: add it to --mode")
+        if alone and (self.configs or self.overrides or self.vary):
+            raise UsageError(
+                "components are measured with their own defaults: leave configs, KEY=VALUE and "
+                "--vary out"
+            )
+        compared = alone or (self.modes and not {"train", "translate"} & set(self.modes))
+        if self.reference and compared:
+            raise UsageError("--reference is for the modes train and translate")
+        if self.modes == ("data",) and self.size is not None:
+            raise UsageError("--size: in the mode data the config says it: DATA.SIZE, DATA.CROP")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +12,15 @@ from typing import Any
 
 from munit_zoo.errors import UsageError
 
-__all__ = ["Result", "Row", "compare_results", "read_result", "save_plot", "to_markdown"]
+__all__ = [
+    "Result",
+    "Row",
+    "check_plot",
+    "compare_results",
+    "read_result",
+    "save_plot",
+    "to_markdown",
+]
 
 SCHEMA = 1
 
@@ -37,6 +46,7 @@ class Row:
     compile: str
     channels_last: bool | None
     reference: bool
+    overrides: tuple[str, ...] = ()
     variant: tuple[str, ...] = ()
     styles: int = 1
     label: str = ""
@@ -79,6 +89,7 @@ class Row:
             self.compile,
             self.channels_last,
             self.reference,
+            self.overrides,
             self.variant,
             self.styles,
         )
@@ -86,11 +97,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """A run of the bench: where, what the device reaches, and a row an arm."""
+    """A run of the bench: where, what the device reaches, and a row an arm.
+
+    interrupted: it was ended before all arms were measured.
+    """
 
     environment: Mapping[str, Any]
     peaks: Mapping[str, float]
     rows: tuple[Row, ...]
+    interrupted: bool = False
 
     def to_json(self) -> str:
         """The documented form: schema 1."""
@@ -113,7 +128,8 @@ def read_result(file: Path) -> Result:
         rows = []
         for arm in content["arms"]:
             kept = {name: value for name, value in arm.items() if name in known}
-            rows.append(Row(**{**kept, "variant": tuple(arm.get("variant", ()))}))
+            words = {key: tuple(arm.get(key, ())) for key in ("variant", "overrides")}
+            rows.append(Row(**{**kept, **words}))
         return Result(content["environment"], content["peaks"], tuple(rows))
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror or error}") from None
@@ -163,7 +179,8 @@ def title(row: Row) -> str:
     where = f", {row.size}×{row.size}" if row.size else ""
     styles = f", {row.styles} styles" if row.mode == "translate" else ""
     name = "" if row.mode == "component" else f"{row.config}: "
-    return f"{name}{row.mode}, batch {row.batch}{where}{styles}"
+    own = "".join(f", {override}" for override in row.overrides)
+    return f"{name}{row.mode}, batch {row.batch}{where}{styles}{own}"
 
 
 def groups(rows: Sequence[Row]) -> list[tuple[str, list[Row], tuple[str, ...]]]:
@@ -248,20 +265,24 @@ def _of(value: float | None) -> float:
 
 
 def compare_results(old: Result, new: Result) -> list[tuple[Row, float]]:
-    """(new row, its speed over the old one's) of every measurement that both have.
+    """(new row, its speed over the old one's) of every measurement that both have; 0 for one that
+    has failed since.
 
     Where both also measured the reference in that group, the ratio is that of the speed-ups over
-    it, which holds on a machine whose own speed has drifted. Raises UsageError where they have
-    nothing in common.
+    it, which holds on a machine whose own speed has drifted. The reference itself is not compared.
+    Raises UsageError where they have nothing in common.
     """
     before = {row.key: row for row in old.rows if row.seconds_median}
     found = []
     for row in new.rows:
         other = before.get(row.key)
-        if other is None or not row.seconds_median or not other.seconds_median:
+        if other is None or not other.seconds_median or row.reference:
+            continue
+        if not row.seconds_median:
+            found.append((row, 0.0))
             continue
         ratio = other.seconds_median / row.seconds_median
-        if row.speedup_vs_reference and other.speedup_vs_reference and not row.reference:
+        if row.speedup_vs_reference and other.speedup_vs_reference:
             ratio = row.speedup_vs_reference / other.speedup_vs_reference
         found.append((row, ratio))
     if not found:
@@ -272,17 +293,24 @@ def compare_results(old: Result, new: Result) -> list[tuple[Row, float]]:
 # A plot
 
 
+def check_plot(file: Path) -> None:
+    """Raises UsageError where a plot could not be written: no matplotlib, another kind of file."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError(
+            "--plot draws with matplotlib, which is not installed: pip install 'munit-zoo[bench]'"
+        )
+    if file.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UsageError(f"--plot {file}: write .png, .svg or .pdf")
+
+
 def save_plot(rows: Iterable[Row], file: Path) -> None:
     """Images a second over the batch size, a line an arm, a panel a mode.
 
-    file: `.png`, `.svg` or `.pdf`. Raises UsageError where matplotlib is not installed.
+    file: `.png`, `.svg` or `.pdf`. Raises UsageError as `check_plot` does.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UsageError(
-            "--plot draws with matplotlib, which is not installed: pip install 'munit-zoo[bench]'"
-        ) from None
+    check_plot(file)
+    from matplotlib.figure import Figure
+
     lines: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for row in rows:
         if row.images_per_second is not None and row.mode != "component":

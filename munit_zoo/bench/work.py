@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,10 +15,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from munit_zoo.bench.components import build_component
 from munit_zoo.bench.measure import allow_tf32, bytes_of
 from munit_zoo.bench.plan import Arm
-from munit_zoo.bench.reference import ReferenceTrainer, hyperparameters_of
+from munit_zoo.bench.reference import ReferenceTrainer
+from munit_zoo.bench.reference_settings import hyperparameters_of
 from munit_zoo.config import Config, bind, domains_of, load_config
 from munit_zoo.data.stream import UnpairedBatches
 from munit_zoo.engine.acceleration import (
+    GraphedStep,
     compile_networks,
     in_format,
     memory_format,
@@ -43,6 +45,7 @@ class Work:
     translations in translating and decoding, samples for a component.
     flop: operations of an iteration, counted. held: bytes that are kept between calls.
     outcome: its result on a fixed input, to compare with the others of its group.
+    size: side of the images, None where they are not square. channels_last: their format.
     """
 
     call: Callable[[], Any]
@@ -50,6 +53,8 @@ class Work:
     flop: float | None = None
     held: Callable[[], int] = lambda: 0
     outcome: Callable[[], Tensor] | None = None
+    size: int | None = None
+    channels_last: bool | None = None
 
 
 def build_work(arm: Arm, device: torch.device) -> Work:
@@ -59,6 +64,8 @@ def build_work(arm: Arm, device: torch.device) -> Work:
         raise UsageError(f"tf32 is for CUDA; the device is {device.type}")
     if arm.compile == "graphs" and device.type != "cuda":
         raise UsageError(f"CUDA graphs are for CUDA; the device is {device.type}")
+    if arm.compile == "graphs" and arm.mode == "component":
+        raise UsageError("CUDA graphs are of whole steps: leave them out for components")
     if arm.mode == "component":
         work = _component(arm, device)
     elif arm.reference:
@@ -68,9 +75,10 @@ def build_work(arm: Arm, device: torch.device) -> Work:
 
     def call() -> Any:
         allow_tf32(arm.precision == "tf32")
+        torch.backends.cudnn.benchmark = True  # as the 2018 implementation has it, too
         return work.call()
 
-    return Work(call, work.images, work.flop, work.held, work.outcome)
+    return replace(work, call=call)
 
 
 def _config(arm: Arm) -> Config:
@@ -90,6 +98,18 @@ def _sizes(arm: Arm, config: Config) -> dict[str, tuple[int, int]]:
         return {domain.name: (arm.size, arm.size) for domain in domains}
     factory = bind("dataset", config.DATA)
     return {domain.name: factory(domain, "train").size for domain in domains}
+
+
+def _side(arm: Arm, config: Config) -> int | None:
+    """The side of the images, where all are squares of one size."""
+    sides = {side for size in _sizes(arm, config).values() for side in size}
+    return sides.pop() if len(sides) == 1 else None
+
+
+def _facts(arm: Arm, config: Config, device: torch.device) -> dict[str, Any]:
+    """What a config leaves to be found out: size and memory format."""
+    layout = memory_format(config, device)
+    return {"size": _side(arm, config), "channels_last": layout == torch.channels_last}
 
 
 def _images(arm: Arm, config: Config, device: torch.device, seed: int) -> dict[str, Tensor]:
@@ -134,10 +154,13 @@ def _train(arm: Arm, device: torch.device) -> Work:
         states = [s for o in optimizers for s in o.state.values()]
         kept = [v for s in states for v in s.values() if isinstance(v, Tensor)]
         inputs = [value for env in batches for value in env.values()]
-        return bytes_of([*_tensors(model), *_gradients(model), *kept, *inputs])
+        parts = (model, objective.losses.criteria, objective.critics.criteria)
+        own = [t for part in parts for t in (*_tensors(part), *_gradients(part.parameters()))]
+        return bytes_of([*own, *kept, *inputs])
 
     flop = _training_flop(config, sizes, arm.batch)
-    return Work(lambda: trainer.step(next(turns)), arm.batch, flop, held)
+    facts = _facts(arm, config, device)
+    return Work(lambda: trainer.step(next(turns)), arm.batch, flop, held, **facts)
 
 
 def _training_flop(config: Config, sizes: Mapping[str, tuple[int, int]], batch: int) -> float:
@@ -164,9 +187,16 @@ def _model(arm: Arm, config: Config, device: torch.device) -> TranslationModel:
     torch.manual_seed(0)
     model = create_model(config).eval().to(device)
     model.to(memory_format=memory_format(config, device))  # type: ignore[call-overload]
-    how = {"graphs": "reduce-overhead"}.get(arm.compile, arm.compile)
-    compile_networks(networks_of(model), how)  # type: ignore[arg-type]
+    compile_networks(networks_of(model), config.ENGINE.COMPILE)
     return model
+
+
+def _recorded(arm: Arm, call: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A function of one tensor, as one CUDA graph where the arm asks for it."""
+    if arm.compile != "graphs":
+        return call
+    step = GraphedStep(lambda env: {"y": call(env["x"])})
+    return lambda x: step({"x": x})["y"]
 
 
 def _translate(arm: Arm, device: torch.device) -> Work:
@@ -188,12 +218,14 @@ def _translate(arm: Arm, device: torch.device) -> Work:
     with torch.device("meta"):
         shadow = create_model(config).eval()
     flop = _flop(lambda: translate(shadow, batches[0].to("meta"), styles.to("meta")))
+    call = _recorded(arm, lambda x: translate(model, x, styles))
     return Work(
-        lambda: translate(model, next(turns), styles),
+        lambda: call(next(turns)),
         arm.batch * (arm.styles if model.style_dim else 1),
         flop,
         lambda: bytes_of([*_tensors(model), *batches]),
-        lambda: translate(model, batches[0], styles).float(),
+        lambda: call(batches[0]).float(),
+        **_facts(arm, config, device),
     )
 
 
@@ -204,13 +236,13 @@ def _styles(arm: Arm, style_dim: int, device: torch.device) -> Tensor:
 
 def _decode(arm: Arm, device: torch.device) -> Work:
     config = _config(arm)
-    x = next(iter(_images(arm, config, device, 0).values()))
-    x = x.contiguous(memory_format=memory_format(config, device))
     model = _model(arm, config, device)
+    x = _images(arm, config, device, 0)[model.ways[0][0]]
+    x = x.contiguous(memory_format=memory_format(config, device))
     with torch.device("meta"):
         shadow = create_model(config).eval()
     codes = [torch.randn(arm.batch, model.style_dim, device=device) for _ in range(INPUTS)]
-    decode = _decoder(arm, model, x)
+    decode = _recorded(arm, _decoder(arm, model, x))
     count = _decoder(arm, shadow, x.to("meta"))
     turns = itertools.cycle(codes)
     return Work(
@@ -218,6 +250,7 @@ def _decode(arm: Arm, device: torch.device) -> Work:
         arm.batch,
         _flop(lambda: count(codes[0].to("meta"))),
         lambda: bytes_of([*_tensors(model), x]),
+        **_facts(arm, config, device),
     )
 
 
@@ -273,15 +306,16 @@ def _reference(arm: Arm, device: torch.device) -> Work:
         states = [s for o in optimizers for s in o.state.values()]
         kept = [v for s in states for v in s.values() if isinstance(v, Tensor)]
         inputs = [x for batch in batches for x in batch.values()]
-        return bytes_of([*_tensors(trainer), *_gradients(trainer), *kept, *inputs])
+        return bytes_of([*_tensors(trainer), *_gradients(trainer.parameters()), *kept, *inputs])
 
+    facts: dict[str, Any] = {"size": _side(arm, config), "channels_last": False}
     if arm.mode == "train":
 
         def step() -> Any:
             batch = next(turns)
             return trainer.step(batch["a"], batch["b"])
 
-        return Work(step, arm.batch, _flop(lambda: shadow.step(x_a, x_b)), held)
+        return Work(step, arm.batch, _flop(lambda: shadow.step(x_a, x_b)), held, **facts)
     styles = _styles(arm, hyper["gen"].get("style_dim", 0), device) if kind == "munit" else None
 
     def translate(trainer: ReferenceTrainer, x: Tensor, styles: Tensor | None) -> Tensor:
@@ -294,6 +328,7 @@ def _reference(arm: Arm, device: torch.device) -> Work:
         _flop(lambda: translate(shadow, x_a, coded)),
         held,
         lambda: translate(trainer, batches[0]["a"], styles),
+        **facts,
     )
 
 
@@ -318,11 +353,12 @@ def _component(arm: Arm, device: torch.device) -> Work:
     shadow = build_component(
         arm.config, arm.batch, size, torch.device("meta"), channels_last=layout
     )
-    forward = part.forward
-    if arm.compile != "off":
-        compile_networks([part.module], "default" if arm.compile == "graphs" else arm.compile)  # type: ignore[arg-type]
+    compile_networks([part.module], arm.compile)  # type: ignore[arg-type]
+    leaves = [*part.module.parameters(), *_leaves(part.inputs)]
 
     def both(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
+        for leaf in leaves:  # a gradient that is there would be read and added to
+            leaf.grad = None
         with _autocast(arm, device):
             output = forward(*inputs)
         total = torch.stack([o.float().sum() for o in _leaves(output)]).sum()
@@ -330,10 +366,12 @@ def _component(arm: Arm, device: torch.device) -> Work:
         return total
 
     return Work(
-        lambda: both(forward, part.inputs),
+        lambda: both(part.forward, part.inputs),
         arm.batch,
         _flop(lambda: both(shadow.forward, shadow.inputs)),
-        lambda: bytes_of([*_tensors(part.module), *_leaves(part.inputs)]),
+        lambda: bytes_of([*_tensors(part.module), *leaves, *_gradients(leaves)]),
+        size=size,
+        channels_last=layout,
     )
 
 
@@ -346,7 +384,7 @@ def _data(arm: Arm, device: torch.device) -> Work:
         dataset.prepare()
     stream = UnpairedBatches(datasets, seed=config.ENGINE.SEED, batch_size=arm.batch)
     batches = stream.batches(0, 2**31)
-    return Work(lambda: next(batches), arm.batch)
+    return Work(lambda: next(batches), arm.batch, size=_side(arm, config))
 
 
 _BUILDERS: dict[str, Callable[[Arm, torch.device], Work]] = {
@@ -385,5 +423,5 @@ def _tensors(module: Any) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
 
 
-def _gradients(module: nn.Module) -> list[Tensor]:
-    return [p.grad for p in module.parameters() if p.grad is not None]
+def _gradients(tensors: Iterable[Tensor]) -> list[Tensor]:
+    return [tensor.grad for tensor in tensors if tensor.grad is not None]

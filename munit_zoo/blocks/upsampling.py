@@ -64,22 +64,29 @@ class UpsampleConv(nn.Module):
 def fold_kernel(weight: Tensor) -> Tensor:
     """A kernel k×k (k odd) behind nearest ×2 upsampling, as four kernels on the small map.
 
-    (O, I, k, k) to (O, 4, I, n, n) with n = (k + 1) / 2: one kernel for each of the four pixels
-    that a pixel becomes, row by row. Taps that fall on copies of one pixel are added up.
+    (O, I, k, k) to (4·O, I, n, n) with n = (k + 1) / 2, in the memory format of the weight: for
+    each output the four pixels that a pixel becomes, row by row. Taps that fall on copies of one
+    pixel are added up.
     """
-    by_row = [_fold_last(weight.transpose(-1, -2), phase).transpose(-1, -2) for phase in (0, 1)]
-    return torch.stack([_fold_last(rows, phase) for rows in by_row for phase in (0, 1)], dim=1)
+    taps = weight.permute(2, 3, 0, 1)  # rows and columns in front: whole matrices are added
+    phases = [
+        _fold_first(rows.transpose(0, 1), column)
+        for rows in (_fold_first(taps, row) for row in (0, 1))
+        for column in (0, 1)
+    ]
+    kernels = torch.stack(phases).permute(3, 0, 2, 1, 4).flatten(0, 1).permute(0, 3, 1, 2)
+    if weight.is_contiguous(memory_format=torch.channels_last):
+        return kernels
+    return kernels.contiguous()
 
 
-def _fold_last(weight: Tensor, phase: int) -> Tensor:
-    """The last axis of a kernel, as the pixels of one phase (0: the first copy) see it."""
-    reach = weight.shape[-1] // 2
+def _fold_first(taps: Tensor, phase: int) -> Tensor:
+    """The first axis of a kernel, as the pixels of one phase (0: the first copy) see it."""
+    reach = len(taps) // 2
     # the neighbours of a first copy pair up from one side, those of a second from the other
     if (reach + phase) % 2:
-        pairs = weight[..., 1::2] + weight[..., 2::2]
-        return torch.cat([weight[..., :1], pairs], dim=-1)
-    pairs = weight[..., :-1:2] + weight[..., 1::2]
-    return torch.cat([pairs, weight[..., -1:]], dim=-1)
+        return torch.cat([taps[:1], taps[1::2] + taps[2::2]])
+    return torch.cat([taps[:-1:2] + taps[1::2], taps[-1:]])
 
 
 def folded_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, pad_type: PadType) -> Tensor:
@@ -96,9 +103,8 @@ def folded_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, pad_type: PadT
     reach = weight.shape[-1] // 2
     small = (reach + 1) // 2
     padded = extend(x, small, "constant" if pad_type == "zero" else "replicate")
-    phases = fold_kernel(weight)
     repeated = None if bias is None else bias.repeat_interleave(4)
-    y = F.conv2d(padded, phases.flatten(0, 1), repeated)
+    y = F.conv2d(padded, fold_kernel(weight), repeated)
     if reach % 2:  # the two phases of an axis look at windows one pixel apart
         height, width = x.shape[2:]
         y = y.unflatten(1, (-1, 2, 2))

@@ -23,13 +23,24 @@ SLOWER = 3
 
 def bench(chosen: argparse.Namespace) -> int:
     """Exit status: 0; 2 where nothing could be measured; 3 for --fail-below."""
-    from munit_zoo.bench.report import compare_results, read_result, save_plot, to_markdown
+    from munit_zoo.bench.report import (
+        check_plot,
+        compare_results,
+        read_result,
+        save_plot,
+        to_markdown,
+    )
     from munit_zoo.bench.run import run
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     old = read_result(chosen.compare) if chosen.compare else None
     if chosen.fail_below is not None and old is None:
         raise UsageError("--fail-below compares with an older result: give --compare OLD.json, too")
+    for file in (chosen.json, chosen.md, chosen.plot):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise UsageError(f"there is no folder {file.parent} to write {file.name} to")
+    if chosen.plot:
+        check_plot(chosen.plot)
     console = Console(stderr=True)
     with console.status("starting", spinner="line") as status:
         told = status.update if console.is_terminal else lambda text: _line(text)
@@ -41,11 +52,18 @@ def bench(chosen: argparse.Namespace) -> int:
     _print(result)
     if chosen.plot:
         _save(lambda: save_plot(result.rows, chosen.plot))
+    if result.interrupted:
+        print("munit-zoo: interrupted; what was measured until then is kept", file=sys.stderr)
+        return 130
     if all(row.error is not None for row in result.rows):
         print("munit-zoo: nothing could be measured; each row says why", file=sys.stderr)
         return 2
     if old is None:
         return 0
+    for key in ("processor", "gpu", "threads", "torch"):
+        before, now = old.environment.get(key), result.environment.get(key)
+        if before != now:
+            print(f"note: {key} was {before} and is {now}", file=sys.stderr)
     compared = compare_results(old, result)
     for row, ratio in compared:
         print(
@@ -97,8 +115,8 @@ def _print(result: Result) -> None:
 def _request(chosen: argparse.Namespace) -> Request:
     from munit_zoo.bench.plan import Request
 
-    configs = [word for word in chosen.what if "=" not in word]
-    overrides = [word for word in chosen.what if "=" in word]
+    configs = [word for word in chosen.overrides if "=" not in word]
+    overrides = [word for word in chosen.overrides if "=" in word]
     return Request(
         configs=tuple(configs),
         overrides=tuple(overrides),
@@ -112,7 +130,7 @@ def _request(chosen: argparse.Namespace) -> Request:
         styles=chosen.styles,
         components=_words(chosen.components),
         device=chosen.device,
-        reference=chosen.reference or not chosen.what,
+        reference=chosen.reference or not (configs or chosen.components or chosen.mode),
         seconds=chosen.seconds,
         rounds=chosen.rounds,
     )

@@ -158,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _bench(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "what",
+        "overrides",  # and configs: both may stand anywhere
         nargs="*",
         metavar="CONFIG|KEY=VALUE",
         help="configs, and overrides for all of them; MUNIT as published, against the reference",

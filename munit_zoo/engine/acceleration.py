@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from munit_zoo.config import Config
+from munit_zoo.config import Config, bind
 from munit_zoo.errors import UsageError
 from munit_zoo.models import Objective, TranslationModel
 
@@ -19,6 +20,7 @@ __all__ = [
     "Compile",
     "GraphedStep",
     "Step",
+    "check_acceleration",
     "compile_networks",
     "eagerly",
     "in_format",
@@ -29,14 +31,13 @@ __all__ = [
     "set_rate",
 ]
 
-Compile = Literal["off", "default", "max-autotune", "reduce-overhead"]
+Compile = Literal["off", "default", "max-autotune"]
 Step = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 _MODES = {
     "default": "default",
     # graphs are recorded of the whole step (GraphedStep), not of each network
     "max-autotune": "max-autotune-no-cudagraphs",
-    "reduce-overhead": "reduce-overhead",
 }
 _LIMIT = 64  # forms of one function that are kept: networks, domains, with and without gradient
 
@@ -57,19 +58,13 @@ def compile_networks(networks: Iterable[nn.Module], how: Compile) -> None:
     """Compile each network on its own (torch.compile), in place: names, weights and snapshots stay.
 
     Networks of one class share what is compiled. It happens at the first calls, and takes minutes
-    on a few CPU cores. how: `default`, `max-autotune`, `reduce-overhead` (CUDA graphs of each
-    network, for translation alone), or `off`.
+    on a few CPU cores. how: `default`, `max-autotune` or `off`.
 
     Raises UsageError where the machine has no C++ compiler, which the compiled code needs.
     """
     if how == "off":
         return
-    compiler = os.environ.get("CXX", "g++")
-    if not any(map(shutil.which, (compiler, "clang++", "cl"))):
-        raise UsageError(
-            f"ENGINE.COMPILE {how} needs a C++ compiler ({compiler} is not on the PATH): install "
-            "one, name it in the environment variable CXX, or set ENGINE.COMPILE=off"
-        )
+    _require_compiler(how)
     import torch._dynamo  # the attribute does not exist before
 
     settings: Any = torch._dynamo.config
@@ -101,6 +96,32 @@ def in_format(env: Mapping[str, Tensor], layout: torch.memory_format) -> dict[st
     }
 
 
+def check_acceleration(config: Config, device: torch.device, processes: int) -> None:
+    """Raises UsageError where what ENGINE asks for cannot be had: no compiler, not CUDA, several
+    processes, an optimizer that a graph cannot record."""
+    if config.ENGINE.COMPILE != "off":
+        _require_compiler(config.ENGINE.COMPILE)
+    if not config.ENGINE.CUDA_GRAPHS:
+        return
+    if device.type != "cuda":
+        raise UsageError(f"ENGINE.CUDA_GRAPHS is for CUDA; the device is {device.type}")
+    if processes > 1:
+        raise UsageError("ENGINE.CUDA_GRAPHS is for one process: leave --devices out")
+    for node in (config.OPTIM.GENERATOR, config.OPTIM.DISCRIMINATOR):
+        optimizer = bind("optimizer", node)().build([torch.zeros((), device=device)])
+        make_capturable(optimizer, device)
+
+
+def _require_compiler(how: str) -> None:
+    usual = {"win32": "cl", "darwin": "clang++"}.get(sys.platform, "g++")
+    compiler = os.environ.get("CXX", usual)
+    if shutil.which(compiler) is None:
+        raise UsageError(
+            f"ENGINE.COMPILE {how} needs a C++ compiler ({compiler} is not on the PATH): install "
+            "one, name it in the environment variable CXX, or set ENGINE.COMPILE=off"
+        )
+
+
 def set_rate(group: dict[str, Any], rate: float) -> None:
     """The learning rate of an optimizer's group; in place where a CUDA graph reads it."""
     if isinstance(group["lr"], Tensor):
@@ -122,6 +143,9 @@ def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> N
             )
         group["capturable"] = True
         group["lr"] = torch.tensor(float(group["lr"]), device=device)
+    for state in optimizer.state.values():
+        if isinstance(state.get("step"), Tensor):  # kept on the CPU by optimizers that are not
+            state["step"] = state["step"].to(device)
 
 
 class GraphedStep:
@@ -154,6 +178,11 @@ class GraphedStep:
             self._inputs = {name: value.clone() for name, value in env.items()}
             self._replay = self._capture(self._record)
         for name, value in env.items():
+            if value.shape != self._inputs[name].shape:
+                raise UsageError(
+                    f"a recorded step takes {name} of the shape {tuple(self._inputs[name].shape)}, "
+                    f"got {tuple(value.shape)}: set ENGINE.CUDA_GRAPHS=false"
+                )
             self._inputs[name].copy_(value)
         self._replay()
         return {name: value.clone() for name, value in self._outputs.items()}
@@ -165,6 +194,13 @@ class GraphedStep:
 def _capture(record: Callable[[], None]) -> Callable[[], None]:
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        record()
+    try:
+        # `thread_local`: the loader's thread that pins memory goes on meanwhile
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            record()
+    except RuntimeError as error:
+        raise UsageError(
+            f"ENGINE.CUDA_GRAPHS: this step cannot be recorded ({error}); a component may wait for "
+            "the device, as .item() does. Set ENGINE.CUDA_GRAPHS=false"
+        ) from error
     return graph.replay

@@ -55,6 +55,7 @@ def make_fabric(device: str, precision: Precision, *, devices: int = 1) -> Fabri
     if precision == "tf32" and accelerator != "cuda":
         raise UsageError(f"ENGINE.PRECISION tf32 is for CUDA; the device is {accelerator}")
     if accelerator == "cuda":
+        torch.backends.cudnn.benchmark = True  # shapes stay the same from step to step
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
     options: dict[str, Any] = {}

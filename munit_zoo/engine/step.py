@@ -15,12 +15,12 @@ from munit_zoo.data.seeding import noise
 from munit_zoo.engine.acceleration import (
     GraphedStep,
     Step,
+    check_acceleration,
     compile_networks,
     make_capturable,
     networks_in,
     networks_of,
 )
-from munit_zoo.errors import UsageError
 from munit_zoo.models import Objective, TranslationModel
 
 __all__ = ["Trainer", "build_optimizers", "draw_noise", "trained_parameters"]
@@ -81,20 +81,15 @@ class Trainer:
     def accelerate(self, config: Config) -> None:
         """Compile the networks and record the step, where ENGINE asks for it: the same maths.
 
-        Raises UsageError where device, compiler or optimizer do not allow it.
+        Raises UsageError as `check_acceleration` does.
         """
+        check_acceleration(config, self.fabric.device, self.fabric.world_size)
         networks = [*networks_of(self.model), *networks_in(self.objective)]
         compile_networks(networks, config.ENGINE.COMPILE)
-        if not config.ENGINE.CUDA_GRAPHS:
-            return
-        device = self.fabric.device
-        if device.type != "cuda":
-            raise UsageError(f"ENGINE.CUDA_GRAPHS is for CUDA; the device is {device.type}")
-        if self.fabric.world_size > 1:
-            raise UsageError("ENGINE.CUDA_GRAPHS is for one process: leave --devices out")
-        for optimizer in self.optimizers:
-            make_capturable(optimizer.optimizer, device)
-        self._run = GraphedStep(self._step)
+        if config.ENGINE.CUDA_GRAPHS:
+            for optimizer in self.optimizers:
+                make_capturable(optimizer.optimizer, self.fabric.device)
+            self._run = GraphedStep(self._step)
 
     def _setup(self, module: nn.Module) -> Any:
         """The module on the device, wrapped where it has something to train."""

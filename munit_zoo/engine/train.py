@@ -23,7 +23,12 @@ from munit_zoo.config import Config, Resolved, bind, domains_of
 from munit_zoo.data import Dataset
 from munit_zoo.data.seeding import rng
 from munit_zoo.data.stream import UnpairedBatches
-from munit_zoo.engine.acceleration import in_format, memory_format, set_rate
+from munit_zoo.engine.acceleration import (
+    check_acceleration,
+    in_format,
+    memory_format,
+    set_rate,
+)
 from munit_zoo.engine.devices import leave_group, make_fabric
 from munit_zoo.engine.runs import (
     Run,
@@ -86,6 +91,7 @@ def train(
     config = resolved.config
     fabric = make_fabric(device, config.ENGINE.PRECISION, devices=devices)
     fabric.launch()
+    check_acceleration(config, fabric.device, fabric.world_size)
     leader = fabric.is_global_zero
     if not leader:
         progress = Silent()
@@ -160,8 +166,8 @@ def train(
                     count=stream.count,
                 ),
             }
-            env = in_format(env, layout)
             env = {k: v.to(fabric.device, non_blocking=True) for k, v in env.items()}
+            env = in_format(env, layout)
             parts = trainer.step(env)
             if averaged is not None:
                 _update_average(averaged, model, config.ENGINE.EMA)

@@ -185,7 +185,7 @@ def test_all_arms_of_a_group_translate_alike(measured):
 def test_markdown_and_plot(measured):
     _, folder = measured
     text = (folder / "b.md").read_text()
-    assert "**munit/shapes: train, batch 2**" in text
+    assert "**munit/shapes: train, batch 2, 16×16, MODEL.CONTENT_ENCODER.DIM=4" in text
     assert "| reference fp32 |" in text
     assert (folder / "b.png").read_bytes().startswith(b"\x89PNG")
 
@@ -284,6 +284,63 @@ def test_memory_that_runs_out(tiny, monkeypatch):
     assert [row.error for row in run(request).rows] == ["out of memory", None]
 
 
+def test_ctrl_c_keeps_what_was_measured(tiny, monkeypatch, tmp_path, capsys):
+    def build(arm: Arm, device: torch.device) -> Work:
+        if arm.batch == 2:
+            raise KeyboardInterrupt
+        return build_work(arm, device)
+
+    monkeypatch.setattr(runner, "build_work", build)
+    file = tmp_path / "b.json"
+    arguments = ["munit/shapes", *tiny, "--mode", "translate", "--precision", "fp32", *QUICK]
+    assert main(["bench", *arguments, "--batch", "1,2", "--json", str(file)]) == 130
+    assert [arm["error"] for arm in json.loads(file.read_text())["arms"]] == [None, "interrupted"]
+    assert "what was measured until then is kept" in capsys.readouterr().err
+
+
+def test_a_result_that_is_not_finite_is_an_error(tiny, monkeypatch):
+    def build(arm: Arm, device: torch.device) -> Work:
+        work = build_work(arm, device)
+        bad = torch.full((1,), float("nan"))
+        return replace(work, outcome=lambda: bad) if arm.batch == 2 else work
+
+    monkeypatch.setattr(runner, "build_work", build)
+    request = Request(
+        configs=("munit/shapes",),
+        overrides=tiny,
+        modes=("translate",),
+        batches=(2, 1),
+        precisions=("fp32",),
+        seconds=0,
+        rounds=1,
+    )
+    assert [row.error for row in run(request).rows] == ["its result is not finite", None]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--components", "norm:*", "munit/shapes"], "leave configs, KEY=VALUE and --vary out"),
+        (["--components", "norm:*", "--mode", "train"], "--components is for the mode component"),
+        (["--mode", "decode", "--reference"], "--reference is for the modes train and translate"),
+        (["--mode", "data", "--size", "64"], "--size: in the mode data the config says it"),
+        (["--seconds", "-3"], "--seconds is 0 or more, got -3"),
+        (["--json", "no/such/folder/b.json"], "there is no folder no/such/folder"),
+        (["--plot", "b.xyz"], "write .png, .svg or .pdf"),
+        (["munit/nope"], "no config is called 'munit/nope'"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_words(arguments, message, capsys):
+    assert main(["bench", *arguments, *(() if "--seconds" in arguments else QUICK)]) == 2
+    told = capsys.readouterr()
+    assert message in " ".join((told.err + told.out).split())
+
+
+def test_overrides_may_stand_behind_options(tiny):
+    arguments = ["munit/shapes", "--mode", "decode", "--precision", "fp32", *QUICK]
+    assert main(["bench", *arguments, *tiny]) == 0
+
+
 def test_no_such_device(capsys):
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
@@ -320,6 +377,24 @@ def row(**changes) -> Row:
 
 def result(*rows: Row) -> Result:
     return Result({"device": "cpu"}, {}, rows)
+
+
+def test_the_reference_and_what_is_absent_are_not_compared():
+    reference = row(reference=True, speedup_vs_reference=1.0, label="reference fp32")
+    old = result(reference, row(speedup_vs_reference=2.0), row(batch=2))
+    slow = replace(reference, seconds_median=9.0)
+    new = result(slow, row(seconds_median=4.5, speedup_vs_reference=2.0))
+    assert [ratio for _, ratio in compare_results(old, new)] == [1.0]
+
+
+def test_what_fails_since_counts_as_slower_than_anything():
+    new = result(row(seconds_median=None, error="out of memory"))
+    assert [ratio for _, ratio in compare_results(result(row()), new)] == [0.0]
+
+
+def test_other_overrides_are_another_measurement():
+    with pytest.raises(UsageError, match="no measurement in common"):
+        compare_results(result(row()), result(row(overrides=("MODEL.STYLE_DIM=16",))))
 
 
 def test_compared_by_the_ratio_to_the_reference_where_both_have_it():

@@ -11,7 +11,8 @@ import torch
 from _golden import BOUND, CASES, FOLDER, STATISTICS, Recorded, stand_in_vgg
 from torch import Tensor
 
-from munit_zoo.bench.reference import _GENERALISED, ReferenceTrainer, hyperparameters_of
+from munit_zoo.bench.reference import ReferenceTrainer
+from munit_zoo.bench.reference_settings import GENERALISED, hyperparameters_of
 from munit_zoo.config import load_config, resolve_data
 from munit_zoo.errors import UsageError
 from munit_zoo.interop import nvlabs
@@ -182,7 +183,7 @@ def test_shipped_configs_come_back(name: str):
     assert {k: t.WEIGHT for k, t in config.LOSSES.items()} == {
         k: t.WEIGHT for k, t in again.LOSSES.items() if k in config.LOSSES
     }
-    general = {path: key for path, key in _GENERALISED.items() if key in hyper["gen"]}
+    general = {path: key for path, key in GENERALISED.items() if key in hyper["gen"]}
     assert bool(general) == (name in ("munit/shapes", "munit/edges2emoji_64"))
     overrides = [f"{path}={hyper['gen'][key]}" for path, key in general.items()]
     again = resolve_data(tree, overrides, origin="test").config

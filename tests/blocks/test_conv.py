@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from munit_zoo.blocks import ConvBlock, LegacySpectralConv2d, Padding, conv2d
 from munit_zoo.blocks.activations import ReLU
+from munit_zoo.blocks.conv import by_columns
 from munit_zoo.blocks.norms import AdaIN, InstanceNorm
 from munit_zoo.errors import GraphError
 
@@ -184,11 +185,14 @@ def test_only_few_channels_at_stride_1_are_convolved_by_columns():
 
 
 def test_columns_are_added_up_in_full_precision():
-    block = ConvBlock(16, 1, 7, fold=True)
-    x = torch.rand(1, 16, 16, 16) + 1
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        ours = block(x)
-    torch.testing.assert_close(ours.float(), block(x), rtol=0.02, atol=0.02)
+    """256 and six times 1 are 262; added one by one in bf16, where 258 is the next number, 256."""
+    weight = torch.zeros(1, 1, 7, 7)
+    weight[..., 3, :] = 1
+    x = torch.ones(1, 1, 7, 7)
+    x[..., 0] = 256
+    ours = by_columns(x.bfloat16(), weight.bfloat16(), None)
+    assert ours.dtype == torch.bfloat16
+    assert float(ours) == 262
 
 
 @pytest.mark.parametrize("pad_type", ["reflect", "replicate", "zero"])

@@ -73,12 +73,17 @@ def test_no_folded_form_is_computed_plainly():
 
 
 def test_half_precision_weights_are_added_up_in_full():
-    up = UpsampleConv(3, 2, 5)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        ours = up(torch.ones(1, 3, 4, 4))
+    """1 - 1.003 is -0.003; rounded to bf16 before they are added, the two are 1 and -1."""
+    up = UpsampleConv(1, 1, 3, pad_type="zero")
+    with torch.no_grad():
+        up.block.conv.weight.zero_()
+        up.block.conv.weight[0, 0, 1] = torch.tensor([0.0, 1.0, -1.003])
+        up.block.conv.bias.zero_()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            ours = up(torch.ones(1, 1, 4, 4))
     assert ours.dtype == torch.bfloat16
-    expected = up(torch.ones(1, 3, 4, 4))
-    torch.testing.assert_close(ours.float(), expected, rtol=0.03, atol=0.03)
+    # a pixel's first copy sees its second, too: both taps fall on the pixel
+    assert float(ours[0, 0, 2, 2]) == pytest.approx(-0.003, rel=0.01)
 
 
 def test_upsampling_doubles_then_convolves():

@@ -334,6 +334,16 @@ def test_global_randomness_is_not_what_training_draws_from(tmp_path, overrides):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.parametrize("key", ["ENGINE.CUDA_GRAPHS=true", "ENGINE.COMPILE=default"])
+def test_an_acceleration_that_cannot_be_had_is_refused_before_anything_is_written(
+    tmp_path, overrides, monkeypatch, key
+):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UsageError, match=key.partition("=")[0]):
+        train(resolve("munit/shapes", [*overrides, key]), tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
 SPECTRAL = ("MODEL.CONTENT_ENCODER.WEIGHT_NORM=spectral_legacy", "ENGINE.SHARE=none")
 
 
