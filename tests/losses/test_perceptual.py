@@ -282,6 +282,8 @@ def test_downloads_only_when_allowed(tmp_path, monkeypatch):
 def test_file_that_does_not_exist():
     with pytest.raises(WeightsError, match=r"'IMAGENET1K_V2' is neither a file nor one of .*V1"):
         VGGPerceptual(weights="IMAGENET1K_V2")
+    with pytest.raises(WeightsError, match=r"'q.pth' is neither a file nor one of [\w, ]*$"):
+        VGGPerceptual(weights="q.pth")
 
 
 def test_torchvisions_file_is_told_from_another_of_its_name(tmp_path, monkeypatch):
