@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
+import time
 from typing import Any, Literal
 
 import torch
@@ -85,8 +87,12 @@ def leave_group(fabric: Fabric) -> None:
     """End the processes' group, once all of them are done.
 
     Its threads still hold tensors; one that outlived the interpreter would abort the process in
-    letting go of them, after all the work was done.
+    letting go of them, after all the work was done. They end with the last reference to the group,
+    which modules wrapped for data parallelism hold, too; until then a moment without the
+    interpreter's lock is what they need.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         fabric.barrier()
         torch.distributed.destroy_process_group()
+        gc.collect()
+        time.sleep(0.5)

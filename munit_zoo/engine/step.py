@@ -76,7 +76,7 @@ class Trainer:
         self.critics = self._setup(objective.critics)
         wrapped = [fabric.setup_optimizers(optimizer) for optimizer in optimizers]
         self.optimizers: tuple[Any, Any] = (wrapped[0], wrapped[1])
-        self._run: Step = self._step
+        self._recorded: Step | None = None
 
     def accelerate(self, config: Config) -> None:
         """Compile the networks and record the step, where ENGINE asks for it: the same maths.
@@ -89,7 +89,7 @@ class Trainer:
         if config.ENGINE.CUDA_GRAPHS:
             for optimizer in self.optimizers:
                 make_capturable(optimizer.optimizer, self.fabric.device)
-            self._run = GraphedStep(self._step)
+            self._recorded = GraphedStep(self._step)
 
     def _setup(self, module: nn.Module) -> Any:
         """The module on the device, wrapped where it has something to train."""
@@ -103,7 +103,7 @@ class Trainer:
         Returns the unweighted parts of both losses by name, and the weighted totals
         `total/discriminator` and `total/generator`, detached.
         """
-        return self._run(env)
+        return self._step(env) if self._recorded is None else self._recorded(env)
 
     def _step(self, env: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for_generators, for_critics = self.optimizers
