@@ -16,6 +16,7 @@ PACKAGE = Path(munit_zoo.__file__).parent
 LAYERS = {
     "errors": 0,
     "domains": 0,
+    "inputs": 0,
     "_version": 0,
     "registry": 1,
     "config": 2,
@@ -33,7 +34,7 @@ LAYERS = {
     "__init__": 8,
     "__main__": 8,
 }
-NO_TORCH = ("errors", "domains", "registry", "config", "_version")
+NO_TORCH = ("errors", "domains", "inputs", "registry", "config", "_version")
 
 
 def imports() -> list[tuple[str, str, str]]:

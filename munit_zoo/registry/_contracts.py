@@ -193,8 +193,10 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
             _contract(
                 "style_encoder",
                 "style_encoders",
-                "Image (N, in_channels, H, W) to style code (N, style_dim).",
+                "Image (N, in_channels, H, W) to style code (N, style_dim); one that takes "
+                "`num_domains` is called with (x, y), the domains' numbers (N,).",
                 wired=("in_channels", "style_dim"),
+                optional=("num_domains",),
                 methods=("forward",),
             ),
             _contract(
@@ -207,17 +209,31 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
                 methods=("forward",),
             ),
             _contract(
+                "generator",
+                "generators",
+                "Image (N, in_channels, H, W), and style code (N, style_dim) where it takes "
+                "`style_dim`, to an image (N, out_channels, H, W); H and W multiples of `stride`.",
+                wired=("in_channels", "out_channels"),
+                optional=("style_dim",),
+                methods=("forward",),
+                attributes=("stride",),
+            ),
+            _contract(
                 "mapping",
                 "mappings",
-                "A vector (N, in_features) to a vector (N, out_features).",
+                "A vector (N, in_features) to a vector (N, out_features); one that takes "
+                "`num_domains` is called with (x, y), the domains' numbers (N,).",
                 wired=("in_features", "out_features"),
+                optional=("num_domains",),
                 methods=("forward",),
             ),
             _contract(
                 "discriminator",
                 "discriminators",
-                "Image (N, in_channels, H, W) to a list of logits, one tensor a scale.",
+                "Image (N, in_channels, H, W) to a list of logits, one tensor a scale; one that "
+                "takes `num_domains` is called with (x, y), the domains' numbers (N,).",
                 wired=("in_channels",),
+                optional=("num_domains",),
                 methods=("forward",),
             ),
             _contract(

@@ -21,6 +21,7 @@ __all__ = [
     "ContentEncoder",
     "Decoder",
     "Discriminator",
+    "Generator",
     "Norm",
     "Slot",
     "SlotDefault",
@@ -54,6 +55,10 @@ class StyleEncoder(_Kind):
 
 class Decoder(_Kind):
     kind = "decoder"
+
+
+class Generator(_Kind):
+    kind = "generator"
 
 
 class StyleMapping(_Kind):

@@ -39,6 +39,8 @@ BUILTINS: dict[str, str] = {
         adain_resnet = munit_zoo.blocks.decoders:AdaINResnetDecoder
         resnet = munit_zoo.blocks.decoders:ResnetDecoder
     """,
+    "generator": """
+    """,
     "mapping": """
         mlp = munit_zoo.blocks.mappings:MLP
     """,
