@@ -40,12 +40,16 @@ BUILTINS: dict[str, str] = {
         resnet = munit_zoo.blocks.decoders:ResnetDecoder
     """,
     "generator": """
+        resnet = munit_zoo.blocks.generators:ResnetGenerator
+        unet = munit_zoo.blocks.generators:UnetGenerator
     """,
     "mapping": """
         mlp = munit_zoo.blocks.mappings:MLP
     """,
     "discriminator": """
         multiscale_patch = munit_zoo.blocks.discriminators:MultiscalePatchDiscriminator
+        patch = munit_zoo.blocks.discriminators:PatchDiscriminator
+        pixel = munit_zoo.blocks.discriminators:PixelDiscriminator
     """,
     "loss": """
         domain_invariant_vgg = munit_zoo.losses.perceptual:DomainInvariantVGG
