@@ -90,6 +90,12 @@ class CycleGan(TranslationModel):
         return self.a.generator(x_ab)
 
     @tensor
+    def x_ba(self, x_b: Tensor) -> Tensor:
+        """Translation; written out for the published order of calls, there and back and then the
+        other way, which batch statistics see."""
+        return self.a.generator(x_b)
+
+    @tensor
     def x_aa(self, x_a: Tensor) -> Tensor:
         """Identity: an image given to the generator that makes such images."""
         a, b = self.domains

@@ -181,12 +181,14 @@ def test_cyclegan_and_pix2pix(path, channels_last, share, fused):
             "D_B": ("a.discriminator", names_of("D")),
         }
     replay.load(nets)
+    if paired:
+        steps = range(len(case.info["losses"]))
+        masks = [mask for step in steps for mask in case.row(f"step{step}/mask")]
+        replay_dropout(replay.training.model.generator, masks)
     for step, losses in enumerate(case.info["losses"]):
         inputs = directed(case, f"step{step}/")
         if not paired:
             inputs |= pool_draws(case, step)
-        elif f"step{step}/mask/0" in case:
-            replay_dropout(replay.training.model.generator, case.row(f"step{step}/mask"))
         parts = replay.training.step(inputs, step, rate=losses["lr"])
         ours = pix2pix_losses(parts, case) if paired else cyclegan_losses(parts, case)
         replay.losses(step, ours)
