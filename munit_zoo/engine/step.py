@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from munit_zoo.config import Config, bind
+from munit_zoo.config import Config, bind, entry_of
 from munit_zoo.data.seeding import noise
 from munit_zoo.engine.acceleration import (
     GraphedStep,
@@ -23,7 +23,7 @@ from munit_zoo.engine.acceleration import (
 )
 from munit_zoo.models import Objective, TranslationModel
 
-__all__ = ["Trainer", "build_optimizers", "draw_noise", "trained_parameters"]
+__all__ = ["Trainer", "build_optimizers", "draw_noise", "optimizer_nodes", "trained_parameters"]
 
 
 def trained_parameters(
@@ -45,11 +45,17 @@ def trained_parameters(
     return found[0], found[1]
 
 
+def optimizer_nodes(config: Config) -> tuple[Config, Config]:
+    """OPTIM's entries for the generators and for the discriminators."""
+    default = config.OPTIM.DEFAULT
+    return default, entry_of(config.OPTIM.NETWORKS, "discriminator", default)
+
+
 def build_optimizers(
     config: Config, model: TranslationModel, objective: Objective
 ) -> list[torch.optim.Optimizer]:
     """The optimizers of the generators' side and of the discriminators', as OPTIM has them."""
-    sides = (config.OPTIM.GENERATOR, config.OPTIM.DISCRIMINATOR)
+    sides = optimizer_nodes(config)
     return [
         bind("optimizer", node)().build(parameters.values() or [torch.zeros(())])
         for node, parameters in zip(sides, trained_parameters(model, objective), strict=True)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from munit_zoo.domains import Domain
 from munit_zoo.errors import GraphError, UsageError
 from munit_zoo.models.graph import Critic, Graph, Translation
+from munit_zoo.registry import TermUse
 
 __all__ = ["TranslationModel"]
 
@@ -64,11 +65,11 @@ class TranslationModel(nn.Module):
     def check_config(
         cls,
         domains: tuple[str, ...],
-        terms: Mapping[str, tuple[Any, tuple[tuple[str, ...], ...] | None]],
+        terms: Mapping[str, TermUse],
     ) -> Iterator[tuple[str, str]]:
         """What is wrong with domains and loss terms, as (dotted path, message).
 
-        terms: per name the criterion's class and its PAIRS, None where the config gives none.
+        terms: per name how the config uses it.
         """
         graph = cls.graph()
         shown = [name[2:] for name in graph.inputs if name.startswith("x_")]
@@ -76,9 +77,9 @@ class TranslationModel(nn.Module):
             want = " and ".join(name.upper() for name in shown)
             have = ", ".join(name.upper() for name in domains) or "none"
             yield "DOMAINS", f"{cls.__name__} translates between {want}; the config has {have}"
-        for name, (criterion, pairs) in terms.items():
+        for name, use in terms.items():
             path = f"LOSSES.{name.upper()}"
-            for key, message in _term_problems(graph, name, criterion, pairs):
+            for key, message in _term_problems(graph, name, use.criterion, use.pairs):
                 yield f"{path}.{key}", message
 
     def views(self) -> tuple[Any, Any]:

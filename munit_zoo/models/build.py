@@ -12,6 +12,7 @@ from torch import Tensor
 from munit_zoo.config import Config, bind, domains_of
 from munit_zoo.errors import ConfigError, ContractError, GraphError, MunitZooError, Problem
 from munit_zoo.models.base import TranslationModel
+from munit_zoo.models.graph import Share
 from munit_zoo.models.objective import Objective, Term, check_shapes, reached_parameters, shape_of
 from munit_zoo.models.sharing import Impurities, impurities
 
@@ -76,6 +77,12 @@ def create_terms(config: Config, shapes: Mapping[str, tuple[int, ...]]) -> list[
     return terms
 
 
+def sharing(config: Config) -> Share:
+    """ENGINE.SHARE as the graph calls it."""
+    share: Share = config.ENGINE.SHARE
+    return "content" if config.ENGINE.SHARE == "derived" else share
+
+
 def signature_wired(loss: str) -> tuple[str, ...]:
     """Wired parameters of a loss."""
     from munit_zoo.registry import LOSSES
@@ -116,7 +123,7 @@ def rehearse(config: Config, sizes: Sizes, *, processes: int = 1) -> Rehearsal:
     shadows = [
         Term(t.name, copy.deepcopy(t.criterion).to("meta"), t.weight, t.pairs) for t in terms
     ]
-    objective = Objective(shadow, shadows, share=config.ENGINE.SHARE)
+    objective = Objective(shadow, shadows, share=sharing(config))
     try:
         env = meta_inputs(shadow, sizes, objective.plan.inputs, batch)
         with impurities(shadow.generators) as found:
@@ -160,7 +167,7 @@ def assemble(
         terms = create_terms(config, rehearsal.shapes)
     for name in rehearsal.unreached:
         model.get_parameter(name).requires_grad_(False)
-    return model, Objective(model, terms, share=config.ENGINE.SHARE), rehearsal
+    return model, Objective(model, terms, share=sharing(config)), rehearsal
 
 
 def smallest_size(config: Config, *, limit: int = 2048) -> int | None:

@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from munit_zoo.config import bind, resolve_data
+from munit_zoo.engine.step import optimizer_nodes
 from munit_zoo.interop import nvlabs
 from munit_zoo.models import Objective, TranslationModel, create_model
-from munit_zoo.models.build import create_terms
+from munit_zoo.models.build import create_terms, sharing
 
 pytestmark = pytest.mark.golden
 
@@ -38,7 +39,7 @@ def double() -> Iterator[None]:
 class Case:
     """A golden case and our model of it."""
 
-    def __init__(self, path: Path, work: Path, share: str = "content") -> None:
+    def __init__(self, path: Path, work: Path, share: str = "derived") -> None:
         self.recorded = Recorded(path)
         self.tensors, self.kind = self.recorded.tensors, self.recorded.kind
         tree = nvlabs.config_from_hyperparameters(self.recorded.config, self.kind)
@@ -51,7 +52,7 @@ class Case:
         self.model = create_model(self.config).train()
         self.model.load_state_dict(self.weights("init"))
         self.objective = Objective(
-            self.model, create_terms(self.config, {}), share=self.config.ENGINE.SHARE
+            self.model, create_terms(self.config, {}), share=sharing(self.config)
         )
 
     def weights(self, when: str) -> dict[str, Tensor]:
@@ -131,9 +132,7 @@ class Case:
         sides = (model.generators, model.discriminators)
         adam = [
             bind("optimizer", node)().build(part.parameters())
-            for node, part in zip(
-                (self.config.OPTIM.GENERATOR, self.config.OPTIM.DISCRIMINATOR), sides, strict=True
-            )
+            for node, part in zip(optimizer_nodes(self.config), sides, strict=True)
         ]
         for step in range(self.recorded.info["iterations"]):
             env = self.noise(step)
@@ -211,10 +210,10 @@ def run(path: Path, work: Path, share: str, state: str) -> Recorded:
 
 def verdict(path: Path, work: Path) -> tuple[str, float]:
     """What of a case is furthest off, in the reading of it that fits best throughout."""
-    found = run(path, work, "content", "advanced").worst()
+    found = run(path, work, "derived", "advanced").worst()
     for state in ("restored", "eval"):
         if found[1] > BOUND:
-            found = min(found, run(path, work, "content", state).worst(), key=lambda w: w[1])
+            found = min(found, run(path, work, "derived", state).worst(), key=lambda w: w[1])
     return found
 
 
