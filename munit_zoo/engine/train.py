@@ -39,7 +39,7 @@ from munit_zoo.engine.runs import (
     same_training,
 )
 from munit_zoo.engine.session import Progress, Session, Silent, criteria_state, truncate_log
-from munit_zoo.engine.step import Trainer, build_optimizers, draw_noise
+from munit_zoo.engine.step import Trainer, build_optimizers, draw_noise, optimizer_nodes
 from munit_zoo.errors import CheckpointError, DataError, UsageError
 from munit_zoo.models import Objective, TranslationModel, assemble
 
@@ -357,9 +357,7 @@ def _base_rates(
     config: Config, optimizers: Sequence[torch.optim.Optimizer]
 ) -> list[torch.optim.Optimizer]:
     """The optimizers with the config's learning rates, not those of a restored schedule."""
-    for optimizer, node in zip(
-        optimizers, (config.OPTIM.GENERATOR, config.OPTIM.DISCRIMINATOR), strict=True
-    ):
+    for optimizer, node in zip(optimizers, optimizer_nodes(config), strict=True):
         for group in optimizer.param_groups:
             group["lr"] = node.LR
             if "capturable" in group:  # as a snapshot's run had it

@@ -173,7 +173,7 @@ def config_from_hyperparameters(
             "B": {"CHANNELS": reader.get("input_dim_b", 3)},
         },
         "DATA": _data(reader),
-        "OPTIM": {"GENERATOR": adam, "DISCRIMINATOR": adam, "SCHEDULE": schedule},
+        "OPTIM": {"DEFAULT": adam, "SCHEDULE": schedule},
         "ENGINE": {
             "ITERATIONS": reader.get("max_iter", 1_000_000),
             "BATCH_SIZE": reader.get("batch_size", 1),

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from munit_zoo.config import TermUse
+from munit_zoo.registry import TermUse
 from munit_zoo.domains import Domain
 from munit_zoo.errors import GraphError
 from munit_zoo.inputs import Draw, Input

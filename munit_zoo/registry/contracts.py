@@ -16,7 +16,20 @@ from typing import Any
 from munit_zoo.errors import ContractError, an
 from munit_zoo.registry._signature import Signature, read_signature
 
-__all__ = ["CONTRACTS", "Contract"]
+__all__ = ["CONTRACTS", "Contract", "TermUse"]
+
+
+@dataclass(frozen=True)
+class TermUse:
+    """How a config uses a loss term, as a recipe's `check_config` is told.
+
+    criterion: the class. pairs: the term's PAIRS, None where the config gives none.
+    updates: names of the updates in which it acts, None where the config leaves it to the recipe.
+    """
+
+    criterion: type
+    pairs: tuple[tuple[str, ...], ...] | None = None
+    updates: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -267,7 +280,7 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
             _contract(
                 "schedule",
                 None,
-                "Factor on the learning rate at an iteration.",
+                "Factor on learning rates, or on a loss term's weight, at an iteration.",
                 methods=("factor",),
             ),
         )
