@@ -241,7 +241,8 @@ def bind(kind: str, node: Mapping[str, Any], path: str = "") -> Factory:
 
 def domains_of(config: Config) -> tuple[Domain, ...]:
     """The domains of a resolved config, in its order."""
+    names = tuple(name.lower() for name in config.DOMAINS)
     return tuple(
-        Domain(name.lower(), settings.CHANNELS, settings.VALUE_RANGE)
-        for name, settings in config.DOMAINS.items()
+        Domain(name.lower(), settings.CHANNELS, settings.VALUE_RANGE, index, names)
+        for index, (name, settings) in enumerate(config.DOMAINS.items())
     )
