@@ -74,6 +74,7 @@ BUILTINS: dict[str, str] = {
         image_folder = munit_zoo.data.image_folder:ImageFolder
         image_list = munit_zoo.data.image_list:ImageList
         shapes = munit_zoo.data.shapes:Shapes
+        side_by_side = munit_zoo.data.side_by_side:SideBySide
     """,
     "metric": """
         shapes = munit_zoo.metrics.shapes:ShapesMetric
