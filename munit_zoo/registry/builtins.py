@@ -33,6 +33,7 @@ BUILTINS: dict[str, str] = {
     """,
     "style_encoder": """
         conv = munit_zoo.blocks.style_encoders:ConvStyleEncoder
+        starganv2 = munit_zoo.blocks.starganv2:StarGANv2StyleEncoder
         timm = munit_zoo.blocks.timm_encoders:TimmStyleEncoder
     """,
     "decoder": """
@@ -41,15 +42,18 @@ BUILTINS: dict[str, str] = {
     """,
     "generator": """
         resnet = munit_zoo.blocks.generators:ResnetGenerator
+        starganv2 = munit_zoo.blocks.starganv2:StarGANv2Generator
         unet = munit_zoo.blocks.generators:UnetGenerator
     """,
     "mapping": """
         mlp = munit_zoo.blocks.mappings:MLP
+        starganv2 = munit_zoo.blocks.starganv2:StarGANv2Mapping
     """,
     "discriminator": """
         multiscale_patch = munit_zoo.blocks.discriminators:MultiscalePatchDiscriminator
         patch = munit_zoo.blocks.discriminators:PatchDiscriminator
         pixel = munit_zoo.blocks.discriminators:PixelDiscriminator
+        starganv2 = munit_zoo.blocks.starganv2:StarGANv2Discriminator
     """,
     "loss": """
         domain_invariant_vgg = munit_zoo.losses.perceptual:DomainInvariantVGG
