@@ -13,7 +13,7 @@ import yaml
 from munit_zoo.config import Config, bind, domains_of, resolve_data
 from munit_zoo.engine.page import write_page
 from munit_zoo.engine.runs import Run, plugin_records, provenance
-from munit_zoo.engine.step import trained_parameters
+from munit_zoo.engine.step import optimizer_nodes, trained_parameters
 from munit_zoo.errors import UsageError
 from munit_zoo.interop import nvlabs
 from munit_zoo.models import Objective, TranslationModel, assemble, create_model
@@ -119,7 +119,7 @@ def _training_state(
         ("gen", "dis"),
         (gen, dis),
         trained_parameters(model, objective),
-        (config.OPTIM.GENERATOR, config.OPTIM.DISCRIMINATOR),
+        optimizer_nodes(config),
         strict=True,
     ):
         ours = bind("optimizer", node)().build(named.values()).state_dict()

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from munit_zoo._version import __version__
-from munit_zoo.config import Config, Resolved, resolve
+from munit_zoo.config import Config, Resolved, free_on_resume, resolve
 from munit_zoo.engine.acceleration import memory_format
 from munit_zoo.errors import CheckpointError, ConfigError, Problem, UsageError
 from munit_zoo.models import TranslationModel, create_model
@@ -337,19 +337,7 @@ def _with_owner(problem: Problem, record: Mapping[str, Any]) -> Problem:
 
 def same_training(old: Config, new: Config) -> list[str]:
     """Keys in which two configs differ so that one cannot continue the other's training."""
-    free = {
-        f"ENGINE.{key}"
-        for key in [
-            "ITERATIONS",
-            "WORKERS",
-            "LOG_EVERY",
-            "GRID_EVERY",
-            "SNAPSHOT_EVERY",
-            "KEEP",
-            "DISPLAY",
-            "DISPLAY_STYLES",
-        ]
-    }
+    free = free_on_resume(old) | free_on_resume(new)
 
     def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         found: dict[str, Any] = {}

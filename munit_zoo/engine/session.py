@@ -97,7 +97,7 @@ class Session:
             )
             raise UsageError(
                 f"at iteration {iteration} the loss is not finite: {', '.join(wrong)}. {where} "
-                "Try a lower OPTIM.GENERATOR.LR and OPTIM.DISCRIMINATOR.LR, or PRECISION fp32."
+                "Try a lower OPTIM.DEFAULT.LR (and those of OPTIM.NETWORKS), or PRECISION fp32."
             )
         line = {"iteration": iteration, "lr": rate, "images_per_second": speed, **values}
         if not math.isfinite(speed):

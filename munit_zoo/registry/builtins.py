@@ -67,13 +67,18 @@ BUILTINS: dict[str, str] = {
         vgg_perceptual = munit_zoo.losses.perceptual:VGGPerceptual
     """,
     "model": """
+        cyclegan = munit_zoo.models.cyclegan:CycleGan
         munit = munit_zoo.models.munit:Munit
+        pix2pix = munit_zoo.models.pix2pix:Pix2Pix
+        starganv2 = munit_zoo.models.starganv2:StarGanV2
+        starganv2_high_pass = munit_zoo.models.starganv2:StarGanV2HighPass
         unit = munit_zoo.models.unit:Unit
     """,
     "dataset": """
         image_folder = munit_zoo.data.image_folder:ImageFolder
         image_list = munit_zoo.data.image_list:ImageList
         shapes = munit_zoo.data.shapes:Shapes
+        side_by_side = munit_zoo.data.side_by_side:SideBySide
     """,
     "metric": """
         shapes = munit_zoo.metrics.shapes:ShapesMetric
