@@ -63,8 +63,12 @@ BUILTINS: dict[str, str] = {
         lsgan = munit_zoo.losses.adversarial:LSGAN
         mse = munit_zoo.losses.reconstruction:MSE
         nsgan = munit_zoo.losses.adversarial:NSGAN
+        r1 = munit_zoo.losses.penalties:R1
+        r2 = munit_zoo.losses.penalties:R2
         smooth_l1 = munit_zoo.losses.reconstruction:SmoothL1
         vgg_perceptual = munit_zoo.losses.perceptual:VGGPerceptual
+        wgan = munit_zoo.losses.adversarial:WGAN
+        wgan_gp = munit_zoo.losses.penalties:WganGP
     """,
     "model": """
         cyclegan = munit_zoo.models.cyclegan:CycleGan
