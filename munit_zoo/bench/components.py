@@ -88,8 +88,10 @@ def _content_encoder(name: str, random: Any, batch: int, size: int) -> Part:
 
 
 def _style_encoder(name: str, random: Any, batch: int, size: int) -> Part:
-    encoder = _build("style_encoder", name, 3, STYLE)
-    return Part(encoder, encoder, (random(batch, 3, size, size),))
+    wired, domains = _told("style_encoder", name, batch)
+    encoder = _build("style_encoder", name, 3, STYLE, *wired)
+    side = getattr(encoder, "input_size", size)
+    return Part(encoder, encoder, (random(batch, 3, side, side), *domains))
 
 
 def _decoder(name: str, random: Any, batch: int, size: int) -> Part:
@@ -108,13 +110,24 @@ def _generator(name: str, random: Any, batch: int, size: int) -> Part:
 
 
 def _mapping(name: str, random: Any, batch: int, size: int) -> Part:
-    mapping = _build("mapping", name, STYLE, 16 * WIDTH)  # 8 AdaIN layers: a weight and a bias each
-    return Part(mapping, mapping, (random(batch, STYLE),))
+    wired, domains = _told("mapping", name, batch)
+    out = STYLE if wired else 16 * WIDTH  # 8 AdaIN layers: a weight and a bias each
+    mapping = _build("mapping", name, STYLE, out, *wired)
+    return Part(mapping, mapping, (random(batch, STYLE), *domains))
 
 
 def _discriminator(name: str, random: Any, batch: int, size: int) -> Part:
-    discriminator = _build("discriminator", name, 3)
-    return Part(discriminator, discriminator, (random(batch, 3, size, size),))
+    wired, domains = _told("discriminator", name, batch)
+    discriminator = _build("discriminator", name, 3, *wired)
+    side = getattr(discriminator, "input_size", size)
+    return Part(discriminator, discriminator, (random(batch, 3, side, side), *domains))
+
+
+def _told(kind: str, name: str, batch: int) -> tuple[tuple[int, ...], tuple[Tensor, ...]]:
+    """What a component that is told the domain is wired with, and called with, beside the rest."""
+    if "num_domains" not in registry(kind).signature(name).wired:
+        return (), ()
+    return (2,), (torch.arange(batch) % 2,)
 
 
 def _loss(name: str, random: Any, batch: int, size: int) -> Part:
