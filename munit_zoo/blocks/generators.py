@@ -18,7 +18,20 @@ from munit_zoo.errors import ContractError
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
 from munit_zoo.registry.ranges import Count, Odd, OpenFraction, Positive, PositiveFloat
 
-__all__ = ["ResnetGenerator", "UnetGenerator"]
+__all__ = ["Ones", "ResnetGenerator", "UnetGenerator"]
+
+
+class Ones(nn.Module):
+    """Ones everywhere, (N, out_channels, H, W): as a mask, one that keeps everything."""
+
+    stride = 1
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x[:, :1]).expand(-1, self.out_channels, -1, -1)
 
 
 class ResnetGenerator(nn.Module):

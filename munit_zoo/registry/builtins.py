@@ -41,6 +41,7 @@ BUILTINS: dict[str, str] = {
         resnet = munit_zoo.blocks.decoders:ResnetDecoder
     """,
     "generator": """
+        ones = munit_zoo.blocks.generators:Ones
         resnet = munit_zoo.blocks.generators:ResnetGenerator
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Generator
         unet = munit_zoo.blocks.generators:UnetGenerator
