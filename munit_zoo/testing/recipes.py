@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from munit_zoo.data.seeding import draw
-from munit_zoo.domains import Domain
-from munit_zoo.errors import GraphError
-from munit_zoo.inputs import Draw, Image, Label
-from munit_zoo.losses import AdversarialLoss, NamesLoss
-from munit_zoo.models import Graph, Objective, Term, TranslationModel, Values
+from munit_zoo.inputs import Draw, Image
+from munit_zoo.models import Graph, Objective, TranslationModel, Values
 from munit_zoo.models.objective import reached_parameters, shape_of
+from munit_zoo.models.outline import example_domains, own_terms, seen, side_of
+from munit_zoo.models.plan import detached, run, straight
 from munit_zoo.models.recipe import Entry, names_of
-from munit_zoo.models.rehearsal import Look, look
+from munit_zoo.models.rehearsal import Look
+from munit_zoo.models.views import views
 from munit_zoo.registry import REGISTRIES
 from munit_zoo.testing.subjects import build, fail
 
 __all__ = ["Iteration", "computed_names", "random_inputs"]
 
-BATCH, SIDE, DOMAINS = 2, 64, 3
-"""Samples, side of the images, and domains of a recipe that is for any number of them."""
+BATCH = 2
 
 Random = Callable[..., Tensor]
 
@@ -102,8 +101,7 @@ class Iteration:
                     f"no update trains the network {path!r}: name it in the `trains` of an update, "
                     "or in `fixed` where it is to stay as it is"
                 )
-        terms = [Term(term, _criterion(graph, term, found)) for term in graph.terms]
-        objective = Objective(model, terms, calls=found.calls, share="derived")
+        objective = Objective(model, own_terms(graph, found), calls=found.calls)
         meta = {slot: found.values[slot.rstrip("'")] for slot in objective.inputs}
         return cls(model, objective, random_inputs(model, meta, BATCH, random), found)
 
@@ -181,7 +179,7 @@ class Iteration:
         model = self.model.eval()
         for source, target in model.ways:
             domains = {domain.name: domain for domain in model.domains}
-            side = _side(model)
+            side = side_of(model)
             x = torch.linspace(-1, 1, side * side).view(1, 1, side, side)
             x = x.expand(2, domains[source].channels, -1, -1)
             made = shape_of(model.translate(x, target, source=source))
@@ -191,45 +189,27 @@ class Iteration:
 
 def computed_names(recipe: str, random: Random) -> dict[str, Any]:
     """Every name of a recipe, its inputs too, computed once and detached."""
-    from munit_zoo.models.plan import detached, run, straight
-    from munit_zoo.models.views import views
-
     model, found = _looked_at(recipe, {})
     graph = model.graph()
     meta = {name: found.values[name] for name in graph.inputs if name in found.values}
     values: dict[str, Any] = random_inputs(model, meta, BATCH, random)
     with torch.no_grad():
-        run(straight(graph, [n for n in graph.nodes if n in found.values], (), views(model)), values)
+        run(
+            straight(graph, [n for n in graph.nodes if n in found.values], (), views(model)), values
+        )
     return {name: detached(value) for name, value in values.items()}
 
 
 def _looked_at(name: str, settings: Mapping[str, Any]) -> tuple[TranslationModel, Look]:
     """A recipe on the default device, and what a look at its like on `meta` showed."""
     recipe: Any = REGISTRIES["model"].get(name)
-    letters = Graph(recipe).letters
-    count = len(letters) or DOMAINS
-    domains = tuple(Domain("abcdefgh"[index]) for index in range(count))
+    domains = example_domains(recipe)
     model = build("model", name, settings, domains)
     if not isinstance(model, TranslationModel):
         fail("is no TranslationModel; subclass munit_zoo.models.TranslationModel")
     with torch.device("meta"):
-        shadow = build("model", name, settings, domains)
-        side = _side(shadow)
-        found = look(shadow, {domain.name: (side, side) for domain in domains}, BATCH)
-    needed = shadow.graph().needs(
-        name for entries in _entries(shadow.graph()).values() for e in entries for name in e
-    )
-    for tensor, error in found.failures.items():
-        if tensor in needed:
-            told = str(error) if isinstance(error, GraphError) else f"{type(error).__name__}: {error}"
-            fail(f"the tensor {tensor} cannot be computed for {side}×{side} images: {told}", error)
+        found = seen(build("model", name, settings, domains), BATCH)
     return model, found
-
-
-def _side(model: TranslationModel) -> int:
-    """Side of the images that a recipe is called with."""
-    fixed = [getattr(network, "input_size", None) for network in model.networks().values()]
-    return max((int(side) for side in fixed if side), default=SIDE)
 
 
 def _entries(graph: Graph) -> dict[str, list[Entry]]:
@@ -237,54 +217,3 @@ def _entries(graph: Graph) -> dict[str, list[Entry]]:
         term: [entry for some in updates.values() for entry in some]
         for term, updates in graph.terms.items()
     }
-
-
-def _criterion(graph: Graph, term: str, found: Look) -> nn.Module:
-    """A plain loss of the contract that a term's entries ask for."""
-    entry = _entries(graph)[term][0]
-    if not isinstance(entry, tuple) or hasattr(entry, "fake"):
-        return _Adversarial()
-    names = names_of(entry)
-    is_list = not isinstance(found.values.get(names[0]), Tensor)
-    if len(names) == 2 and is_list and names[1] in graph.needs([names[0]]):
-        return _Penalty()
-    return _Sum()
-
-
-class _Sum(NamesLoss):
-    """Every element of what is read, each with a weight of its own."""
-
-    arity: ClassVar[int | None] = None
-    same_shape: ClassVar[bool] = False
-
-    def forward(self, *names: Any) -> Tensor:
-        return torch.stack([_projected(name) for name in names]).sum()
-
-
-class _Penalty(NamesLoss):
-    """R1 (Mescheder et al. 2018)."""
-
-    differentiates: ClassVar[bool] = True
-
-    def forward(self, logits: Any, x: Tensor) -> Tensor:
-        (gradient,) = torch.autograd.grad(_projected(logits), x, create_graph=True)
-        return gradient.square().mean()
-
-
-class _Adversarial(AdversarialLoss):
-    """Linear in logits of any shape."""
-
-    def generator(self, fakes: Any) -> Tensor:
-        return _projected(fakes)
-
-    def discriminator(self, fakes: Any, reals: Any) -> Tensor:
-        return _projected(fakes) - _projected(reals)
-
-
-def _projected(value: Any) -> Tensor:
-    # weighted, since what is normalised sums to a constant
-    if isinstance(value, Tensor):
-        count = max(1, value.numel())
-        weights = torch.linspace(0.5, 1.5, count, device=value.device, dtype=value.dtype)
-        return (value.reshape(-1) * weights).mean()
-    return torch.stack([_projected(part) for part in value]).sum()

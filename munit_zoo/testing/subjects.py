@@ -1,4 +1,4 @@
-"""Components with inputs to call them with, kind by kind: what the kit checks and the bench times."""
+"""Components with inputs to call them with, kind by kind, as the kit and the bench do."""
 
 from __future__ import annotations
 

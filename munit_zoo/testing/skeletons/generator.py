@@ -8,7 +8,9 @@ __all__ = ["PlainGenerator"]
 
 
 class PlainGenerator(nn.Module):
-    """Strided convolutions down and back up: image (N, in_channels, H, W) to (N, out_channels, H, W).
+    """Strided convolutions down and back up.
+
+    Image (N, in_channels, H, W) to (N, out_channels, H, W) in [-1, 1].
 
     dim: channels of the first convolution, doubled with each downsampling.
     """
