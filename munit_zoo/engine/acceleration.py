@@ -43,7 +43,8 @@ _LIMIT = 64  # forms of one function that are kept: networks, domains, with and 
 
 def networks_in(objective: Objective) -> list[nn.Module]:
     """Criteria that hold a network, as the perceptual loss does."""
-    return [c for c in objective.criteria.values() if next(c.parameters(), None) is not None]
+    criteria = objective.criteria.values()
+    return [c for c in criteria if next(c.parameters(), None) is not None]
 
 
 def compile_networks(networks: Iterable[nn.Module], how: Compile) -> None:
