@@ -115,6 +115,7 @@ class ResnetGenerator(nn.Module):
         layers += [ACTIVATIONS.factory(output_activation)()]
         self.layers = nn.Sequential(*layers)
         self._activation = type(make_activation())
+        self.in_channels = in_channels
         self.stride = 2**downsamples
         initialise(self, init, gain=init_gain, norms=True)
 
@@ -132,11 +133,7 @@ class ResnetGenerator(nn.Module):
 
         Raises ContractError for numbers that are no layer's.
         """
-        wanted = sorted(set(layers))
-        if not wanted or wanted[0] < 0 or wanted[-1] >= len(self.layers):
-            raise ContractError(
-                f"the layers {tuple(layers)}: the generator's are 0 to {len(self.layers) - 1}"
-            )
+        wanted = self._known(layers)
         found = []
         for index, layer in enumerate(self.layers[: wanted[-1] + 1]):
             x = layer(x)
@@ -144,6 +141,23 @@ class ResnetGenerator(nn.Module):
                 activation = self._activation_after(index)
                 found.append(x if activation is None else activation(x))
         return found
+
+    def feature_channels(self, layers: Sequence[int]) -> list[int]:
+        """Channels of each of these layers' `features`."""
+        wanted, channels, found = self._known(layers), self.in_channels, []
+        for index, layer in enumerate(self.layers):
+            channels = getattr(layer, "out_channels", channels)
+            if index in wanted:
+                found.append(channels)
+        return found
+
+    def _known(self, layers: Sequence[int]) -> list[int]:
+        wanted = sorted(set(layers))
+        if not wanted or wanted[0] < 0 or wanted[-1] >= len(self.layers):
+            raise ContractError(
+                f"the layers {tuple(layers)}: the generator's are 0 to {len(self.layers) - 1}"
+            )
+        return wanted
 
     def _activation_after(self, index: int) -> nn.Module | None:
         """The activation that a layer's output goes straight into."""

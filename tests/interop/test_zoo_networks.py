@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from munit_zoo.blocks.pools import ImagePool
 from munit_zoo.config import resolve_component
-from munit_zoo.interop import cyclegan, starganv2
+from munit_zoo.interop import cut, cyclegan, starganv2
 from munit_zoo.interop._files import renamed
 
 pytestmark = pytest.mark.golden
@@ -283,3 +283,75 @@ def test_starganv2_checkpoint(kind: str):
     assert set(ours) == {name for name in golden if name.startswith(f"{kind}/")}
     errors = {name: error_of(value, golden[name]) for name, value in ours.items()}
     assert max(errors.values()) < CHECKPOINT_BOUND, errors
+
+
+# CUT and FastCUT; F and its loss are the plug-in's, and tested there
+
+
+@pytest.mark.parametrize("path", cases("cut"))
+def test_cut(path: Path, double):
+    case = Case(path)
+    nodes = cut.settings_of_options(case.config)
+    channels = case.config["input_nc"], case.config["output_nc"]
+    generator = build("generator", nodes["GENERATOR"], *channels)
+    discriminator = build("discriminator", nodes["DISCRIMINATOR"], channels[1])
+    loaded(generator, case.under("init/G"), cut.NAMES["G"])
+    loaded(discriminator, case.under("init/D"), cut.NAMES["D"])
+    real_a, real_b = case["A"], case["B"]
+    if case.config["direction"] == "BtoA":
+        real_a, real_b = real_b, real_a
+    both = torch.cat([real_a, real_b]) if case.config["nce_idt"] else real_a
+    for prefix, training in (("fwd/eval_", False), ("fwd/", True)):
+        generator.train(training), discriminator.train(training)
+        with torch.no_grad():
+            fakes = generator(both)
+            ours = {"fake_B": fakes[: len(real_a)], "idt_B": fakes[len(real_a) :]}
+            (ours["D_fake"],), (ours["D_real"],) = map(discriminator, (ours["fake_B"], real_b))
+        for name, value in ours.items():
+            if prefix + name in case:
+                case.compare(prefix + name, value)
+    with torch.no_grad():
+        features = generator.features(real_a, nodes["LAYERS"])
+    assert [f.shape[1] for f in features] == generator.feature_channels(nodes["LAYERS"])
+    for layer, feature in zip(nodes["LAYERS"], features, strict=True):
+        if layer:  # the padded image itself is left out
+            case.compare(f"fwd/feat/{layer}", feature)
+    elsewhere = ("fwd/nce", "fwd/sample", "fwd/patch_ids")
+    assert case.worst("fwd/", apart_from=elsewhere)[1] < BOUND, case.errors
+
+
+@pytest.mark.parametrize("path", cases("cut"))
+def test_cut_settings_follow_from_names_and_shapes(path: Path):
+    case = Case(path)
+    nodes = cut.settings_of_options(case.config)
+    for name, kind in (("G", "generator"), ("D", "discriminator")):
+        tell = getattr(cyclegan, f"{kind}_settings")
+        told = tell(shapes_of(case.under(f"init/{name}")))
+        assert as_told(kind, told, *INIT) == as_told(kind, nodes[kind.upper()], *INIT)
+
+
+def test_cut_checkpoint():
+    folder = checkpoint("cut")
+    options = cyclegan.read_options(folder / "train_opt.txt")
+    files = sorted(folder.glob("*.pth"))
+    read = cut.read_checkpoint(files, options)
+    nodes = cut.settings_of_options(options)
+    for kind in ("generator", "discriminator"):
+        assert as_told(kind, read.settings[kind.upper()]) == as_told(kind, nodes[kind.upper()])
+    plain = [key for key in nodes if key not in ("GENERATOR", "DISCRIMINATOR")]
+    assert {key: read.settings[key] for key in plain} == {key: nodes[key] for key in plain}
+    bare = cut.read_checkpoint(files).settings
+    assert bare["LAYERS"] == nodes["LAYERS"]
+    assert as_told("generator", bare["GENERATOR"], *INIT) == as_told(
+        "generator", nodes["GENERATOR"], *INIT
+    )
+    generator = build("generator", read.settings["GENERATOR"], *read.channels["G"])
+    discriminator = build("discriminator", read.settings["DISCRIMINATOR"], read.channels["D"][0])
+    generator.load_state_dict(read.weights["G"])
+    discriminator.load_state_dict(read.weights["D"])
+    golden = load_file(folder / "expected.safetensors")
+    with torch.no_grad():
+        fake = generator(golden["real_A"])
+        (logits,) = discriminator(fake)
+    assert error_of(fake, golden["fake_B"]) < CHECKPOINT_BOUND
+    assert error_of(logits, golden["D_fake"]) < CHECKPOINT_BOUND
