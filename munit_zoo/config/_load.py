@@ -313,7 +313,8 @@ def _free(schema: Schema, value: Any, path: str) -> Iterator[str]:
 
 def domains_of(config: Config) -> tuple[Domain, ...]:
     """The domains of a resolved config, in its order."""
+    names = tuple(name.lower() for name in config.DOMAINS)
     return tuple(
-        Domain(name.lower(), settings.CHANNELS, settings.VALUE_RANGE)
-        for name, settings in config.DOMAINS.items()
+        Domain(name.lower(), settings.CHANNELS, settings.VALUE_RANGE, index, names)
+        for index, (name, settings) in enumerate(config.DOMAINS.items())
     )

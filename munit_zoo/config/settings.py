@@ -38,13 +38,12 @@ class UpdateSettings:
     """How one of a recipe's updates takes place.
 
     every: in every so-many-th iteration; null: as the recipe has it.
-    clip: the most that the gradient of each network may measure (its L2 norm); null: no limit.
-    accumulate: iterations whose gradients are averaged for one step.
+    clip: the most that the gradient of each network may measure (its L2 norm); null: as the recipe
+        has it.
     """
 
     every: Positive | None = None
     clip: PositiveFloat | None = None
-    accumulate: Positive = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +65,8 @@ class EngineSettings:
 
     iterations: passes through the recipe's updates.
     batch_size: samples an update, over all processes together.
+    accumulate: equal parts in which each process computes its share of the batch, one after the
+        other, for one step: the gradient of the whole batch in the memory of a part.
     seed: of weights, sampling, augmentation and noise.
     workers: loader processes; 0 loads in the training process.
     precision: fp32, tf32 (CUDA), or bf16 autocast.
@@ -89,6 +90,7 @@ class EngineSettings:
 
     iterations: Annotated[Positive, MAY_CHANGE] = 1_000_000
     batch_size: Positive = 1
+    accumulate: Positive = 1
     seed: int = 0
     workers: Annotated[Count, MAY_CHANGE] = 2
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"

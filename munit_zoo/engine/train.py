@@ -22,7 +22,7 @@ from torch import Tensor
 from munit_zoo.config import Config, Resolved, bind, domains_of
 from munit_zoo.data import Dataset
 from munit_zoo.data.seeding import rng
-from munit_zoo.data.stream import UnpairedBatches
+from munit_zoo.data.stream import Batches, notes_of
 from munit_zoo.engine.acceleration import (
     check_acceleration,
     in_format,
@@ -41,6 +41,7 @@ from munit_zoo.engine.runs import (
 from munit_zoo.engine.session import Progress, Session, Silent, criteria_state, truncate_log
 from munit_zoo.engine.step import Trainer, build_optimizers, draw_noise, optimizer_nodes
 from munit_zoo.errors import CheckpointError, DataError, UsageError
+from munit_zoo.inputs import Image
 from munit_zoo.models import Objective, TranslationModel, assemble
 
 __all__ = ["Progress", "Silent", "TrainingEnd", "train"]
@@ -124,7 +125,7 @@ def train(
     if leader:
         session = Session(run, config, model, averaged, objective, optimizers, datasets, progress)
     notes = [f"frozen, as no active term reaches it: {n}" for n in rehearsal.unreached_networks()]
-    notes += _skipped(training) + missing
+    notes += notes_of(training) + missing
     if leader and resume:
         notes += run.goes_on_with(plugins, start)
     progress.started(start, config.ENGINE.ITERATIONS, str(fabric.device), notes)
@@ -132,8 +133,10 @@ def train(
     rates = [[group["lr"] for group in o.param_groups] for o in _base_rates(config, optimizers)]
     trainer.accelerate(config)
 
-    stream = UnpairedBatches(
+    stream = Batches(
         training,
+        {f"x_{name}": Image(name) for name in training},
+        {name: name for name in training},
         seed=config.ENGINE.SEED,
         batch_size=config.ENGINE.BATCH_SIZE,
         workers=config.ENGINE.WORKERS,
@@ -245,16 +248,6 @@ def _test_datasets(config: Config) -> tuple[dict[str, Dataset] | None, list[str]
         return _datasets(config, "test"), []
     except DataError as error:
         return None, [f"no test images, so that grids show training images: {error}"]
-
-
-def _skipped(datasets: Mapping[str, Dataset]) -> list[str]:
-    """What was left out under ON_BAD_IMAGE: skip, a line a domain."""
-    counts = {name: len(getattr(dataset, "skipped", {})) for name, dataset in datasets.items()}
-    return [
-        f"skipped {count} unusable images of domain {name.upper()}, listed in run.json"
-        for name, count in counts.items()
-        if count
-    ]
 
 
 def _record(

@@ -7,9 +7,10 @@ import torch
 from lightning_fabric import Fabric
 
 from munit_zoo.config import bind, domains_of, load_config
-from munit_zoo.data.stream import UnpairedBatches
+from munit_zoo.data.stream import Batches
 from munit_zoo.engine.devices import ddp_strategy, leave_group
 from munit_zoo.engine.step import Trainer, draw_noise, trained_parameters
+from munit_zoo.inputs import Image
 from munit_zoo.models import assemble
 
 
@@ -26,8 +27,14 @@ def work(fabric: Fabric, out: str, iterations: int, batch: int, overrides: list[
         for named in trained_parameters(model, objective)
     ]
     trainer = Trainer(fabric, model, objective, optimizers)
-    stream = UnpairedBatches(
-        datasets, seed=0, batch_size=batch, rank=fabric.global_rank, world_size=fabric.world_size
+    stream = Batches(
+        datasets,
+        {f"x_{name}": Image(name) for name in datasets},
+        {name: name for name in datasets},
+        seed=0,
+        batch_size=batch,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
     )
     losses = []
     for iteration, images in enumerate(stream.batches(0, iterations)):
