@@ -17,18 +17,6 @@ from munit_zoo.registry import DISCRIMINATORS, LOSSES, MODELS, registry
 
 __all__ = ["KINDS", "Part", "build_component"]
 
-KINDS = (
-    "norm",
-    "activation",
-    "content_encoder",
-    "style_encoder",
-    "decoder",
-    "generator",
-    "mapping",
-    "discriminator",
-    "loss",
-)
-
 WIDTH, STRIDE, STYLE = 256, 4, 8
 """Channels and stride of a content code, length of a style code: MUNIT's as published."""
 
@@ -185,3 +173,4 @@ _PARTS: dict[str, Callable[[str, Any, int, int], Part]] = {
     "discriminator": _discriminator,
     "loss": _loss,
 }
+KINDS = tuple(_PARTS)
