@@ -123,7 +123,7 @@ class Registry:
             found = (*builtin_entries(self.kind), *plugin_entries(self.contract))
             self._discovered = tuple(dict.fromkeys(found))
         local = [entry for entry, _ in self._local.values()]
-        return sorted([*self._discovered, *local], key=lambda e: _natural(e.name + e.distribution))
+        return sorted([*self._discovered, *local], key=lambda e: (_natural(e.name), e.distribution))
 
     def list(self, pattern: str = "*") -> list[str]:
         """Names to write in a config, matching a wildcard pattern, naturally sorted.

@@ -68,9 +68,7 @@ def test_an_unknown_schedule_of_a_term():
 
 def test_updates_by_name():
     config = load_config("munit/shapes", "UPDATES.GENERATORS={CLIP: 1, EVERY: 5}")
-    assert update_settings(config) == {
-        "generators": UpdateSettings(every=5, clip=1.0)
-    }
+    assert update_settings(config) == {"generators": UpdateSettings(every=5, clip=1.0)}
     assert update_settings(load_config("munit/shapes")) == {}
     assert "greater than 0" in problem("UPDATES.GENERATORS.CLIP=0")
 
