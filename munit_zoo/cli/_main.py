@@ -20,7 +20,9 @@ USAGE_ERROR = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status: 0 done, 2 for anything the user can mend, 130 interrupted."""
     parser = _parser()
-    chosen, rest = parser.parse_known_args(arguments)
+    chosen, rest = parser.parse_known_args(
+        _joined(sys.argv[1:] if arguments is None else arguments)
+    )
     if rest:  # argparse leaves KEY=VALUE behind options over
         if not hasattr(chosen, "overrides") or any(word.startswith("-") for word in rest):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -49,6 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `munit-zoo list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Arguments in which `--data`, which may be followed by `all`, is one word with what it says:
+    argparse would take any word after it, a config's name too."""
+    words: list[str] = []
+    for word in arguments:
+        if words and words[-1] == "--data=first" and word == "all":
+            words[-1] = "--data=all"
+        else:
+            words.append("--data=first" if word == "--data" else word)
+    return words
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,7 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--plain", action="store_true", help="only YAML, to save and load")
     command = _add(actions, "check", "_show:config_check", "check it and try all shapes")
     _config(command)
-    command.add_argument("--data", action="store_true", help="look for the images, too")
+    command.add_argument(
+        "--data",
+        choices=("first", "all"),
+        metavar="all",
+        help="find the images, too, and open the first of each domain, or all",
+    )
     command = _add(actions, "diff", "_show:config_diff", "what differs between two configs")
     _config(command)
 
