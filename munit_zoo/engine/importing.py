@@ -13,6 +13,7 @@ import yaml
 from munit_zoo.config import Config, bind, domains_of, resolve_data
 from munit_zoo.engine.page import write_page
 from munit_zoo.engine.runs import Run, plugin_records, provenance
+from munit_zoo.engine.state import Captured, upgrade
 from munit_zoo.engine.step import trained_parameters
 from munit_zoo.errors import UsageError
 from munit_zoo.interop import nvlabs
@@ -91,9 +92,14 @@ def import_nvlabs(
         "plugins": plugin_records(plugins),
     }
     run = Run.create(out, resolved, record)
-    run.save(iteration, parts, training, provenance(resolved))
+    run.save(_captured(iteration, parts, training), provenance(resolved))
     write_page(run.folder)
     return Imported(run, kind, iteration, tuple(notes))
+
+
+def _captured(iteration: int, parts: dict[str, Any], training: Any) -> Captured:
+    """A state of generators, discriminators and their optimizers."""
+    return upgrade(iteration, parts, None if training is None else training["optimizers"])
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
