@@ -452,11 +452,13 @@ def load_model(
     def read(run: Run, snapshot: Snapshot) -> tuple[TranslationModel, Config]:
         config = _as_built(run).config
         model = create_model(config)
-        others = [path for path in networks_of(model) if "discriminator" in path]
-        for path in others:
-            drop_network(model, path)
+        networks = list(networks_of(model))
+        for path in networks:
+            if "discriminator" in path:
+                drop_network(model, path)
+        kept = [path for path in networks if "discriminator" not in path]
         part = "average" if ema and snapshot.has("average") else "networks"
-        weights = snapshot.read(part, only=list(networks_of(model))).part(part)
+        weights = snapshot.read(part, only=kept).part(part)
         load_into(model, weights, f"{snapshot.folder} ({part})")
         return model, config
 

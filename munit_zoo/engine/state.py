@@ -219,10 +219,10 @@ class TrainingState:
 
     def _trained(self) -> Iterator[tuple[str, Tensor, Mapping[str, Any]]]:
         """Name, parameter and moments of all that the optimizers hold."""
-        names = {id(tensor): name for name, tensor in self.networks.named_parameters()}
+        names: dict[int, str] = {id(p): name for name, p in self.networks.named_parameters()}
         for term, criterion in self.criteria.items():
-            for name, parameter in criterion.named_parameters():
-                names.setdefault(id(parameter), f"criteria/{term}.{name}")
+            for name, own in criterion.named_parameters():
+                names.setdefault(id(own), f"criteria/{term}.{name}")
         for label, optimizer in self.optimizers.items():
             for index, parameter in enumerate(_parameters(optimizer)):
                 name = names.get(id(parameter), f"{label}/{index}")
