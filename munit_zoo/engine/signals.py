@@ -136,13 +136,14 @@ class _Source:
         except DataError as error:
             self.failure = error
             return None
-        except RuntimeError as error:  # a loader's process was killed, for want of memory perhaps
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, OSError, EOFError) as error:
+            if type(error) is RuntimeError and "DataLoader worker" not in str(error):
                 raise
-            reason = str(error).splitlines()[0].rstrip(".")
+            # a loader's process was killed, for want of memory perhaps; or a file went away
+            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
             self.failure = DataError(
-                f"a process that loads images ended: {reason}. Where memory is short, "
-                "ENGINE.WORKERS=0 loads in the training process"
+                f"images could not be loaded: {reason}. Where a loader's process was killed for "
+                "want of memory, take fewer ENGINE.WORKERS"
             )
             return None
         _hear_of_children_at_next()
