@@ -23,6 +23,7 @@ KINDS = (
     "content_encoder",
     "style_encoder",
     "decoder",
+    "generator",
     "mapping",
     "discriminator",
     "loss",
@@ -98,6 +99,14 @@ def _decoder(name: str, random: Any, batch: int, size: int) -> Part:
     return Part(decoder, decoder, (content, random(batch, STYLE)) if steered else (content,))
 
 
+def _generator(name: str, random: Any, batch: int, size: int) -> Part:
+    steered = "style_dim" in registry("generator").signature(name).wired
+    generator = _build("generator", name, 3, 3, *((STYLE,) if steered else ()))
+    side = generator.stride * -(-size // generator.stride)
+    image = random(batch, 3, side, side)
+    return Part(generator, generator, (image, random(batch, STYLE)) if steered else (image,))
+
+
 def _mapping(name: str, random: Any, batch: int, size: int) -> Part:
     mapping = _build("mapping", name, STYLE, 16 * WIDTH)  # 8 AdaIN layers: a weight and a bias each
     return Part(mapping, mapping, (random(batch, STYLE),))
@@ -171,6 +180,7 @@ _PARTS: dict[str, Callable[[str, Any, int, int], Part]] = {
     "content_encoder": _content_encoder,
     "style_encoder": _style_encoder,
     "decoder": _decoder,
+    "generator": _generator,
     "mapping": _mapping,
     "discriminator": _discriminator,
     "loss": _loss,

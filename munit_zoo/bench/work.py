@@ -18,7 +18,7 @@ from munit_zoo.bench.plan import Arm
 from munit_zoo.bench.reference import ReferenceTrainer
 from munit_zoo.bench.reference_settings import hyperparameters_of
 from munit_zoo.config import Config, bind, domains_of, load_config
-from munit_zoo.data.stream import UnpairedBatches
+from munit_zoo.data.stream import Batches
 from munit_zoo.engine.acceleration import (
     GraphedStep,
     compile_networks,
@@ -29,6 +29,7 @@ from munit_zoo.engine.acceleration import (
 from munit_zoo.engine.devices import make_fabric
 from munit_zoo.engine.step import Trainer, build_optimizers
 from munit_zoo.errors import UsageError
+from munit_zoo.inputs import Image
 from munit_zoo.models import TranslationModel, assemble, create_model, meta_inputs, rehearse
 
 __all__ = ["Work", "build_work"]
@@ -382,7 +383,13 @@ def _data(arm: Arm, device: torch.device) -> Work:
     datasets = {domain.name: factory(domain, "train") for domain in domains_of(config)}
     for dataset in datasets.values():
         dataset.prepare()
-    stream = UnpairedBatches(datasets, seed=config.ENGINE.SEED, batch_size=arm.batch)
+    stream = Batches(
+        datasets,
+        {f"x_{name}": Image(name) for name in datasets},
+        {name: name for name in datasets},
+        seed=config.ENGINE.SEED,
+        batch_size=arm.batch,
+    )
     batches = stream.batches(0, 2**31)
     return Work(lambda: next(batches), arm.batch, size=_side(arm, config))
 

@@ -276,9 +276,6 @@ def config_check(chosen: argparse.Namespace) -> None:
     data = bind("dataset", config.DATA, "DATA")
     datasets = {d.name: data(d, "train") for d in domains_of(config)}
     sizes = {name: dataset.size for name, dataset in datasets.items()}
-    for side in ("GENERATOR", "DISCRIMINATOR"):
-        bind("optimizer", config.OPTIM[side], f"OPTIM.{side}")()
-    bind("schedule", config.OPTIM.SCHEDULE, "OPTIM.SCHEDULE")()
     for name, metric in config.METRICS.items():
         bind("metric", metric, f"METRICS.{name}")()
     try:
@@ -292,6 +289,8 @@ def config_check(chosen: argparse.Namespace) -> None:
     shown = ", ".join(f"{name.upper()} {h}×{w}" for name, (h, w) in sizes.items())
     generators, discriminators = rehearsal.parameters
     print(f"{chosen.config}: in order, for images of {shown}")
+    for dropped in resolved.dropped:
+        print(dropped)
     print(f"parameters: generators {generators:,}, discriminators {discriminators:,}")
     graph = rehearsal.objective.generators.plan
     print(f"computed a step: {', '.join(node.name for node in graph.main)}")

@@ -182,7 +182,7 @@ def node_from(value: Any, origin: str) -> Node:
 
 def dump_value(value: Any) -> str:
     """A scalar or list as YAML in one line."""
-    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=10_000)
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=10_000, sort_keys=False)
     return text.removesuffix("...\n").strip()
 
 

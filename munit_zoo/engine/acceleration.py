@@ -107,7 +107,7 @@ def check_acceleration(config: Config, device: torch.device, processes: int) -> 
         raise UsageError(f"ENGINE.CUDA_GRAPHS is for CUDA; the device is {device.type}")
     if processes > 1:
         raise UsageError("ENGINE.CUDA_GRAPHS is for one process: leave --devices out")
-    for node in (config.OPTIM.GENERATOR, config.OPTIM.DISCRIMINATOR):
+    for node in (config.OPTIM.DEFAULT, *config.OPTIM.NETWORKS.values()):
         optimizer = bind("optimizer", node)().build([torch.zeros((), device=device)])
         make_capturable(optimizer, device)
 

@@ -141,7 +141,7 @@ def _curves(log: Sequence[Mapping[str, Any]]) -> str:
         kept.append(log[-1])
     names = [n for n in (log[-1] if log else {}) if n not in ("iteration", "images_per_second")]
     plots = []
-    for name in sorted(names, key=lambda n: (not n.startswith("total"), n)):
+    for name in sorted(names, key=lambda n: (not _is_total(n), n)):
         points = [(line["iteration"], line[name]) for line in kept if name in line]
         if points:
             plots.append(_plot(name, points))
@@ -152,6 +152,10 @@ def _curves(log: Sequence[Mapping[str, Any]]) -> str:
         "<h2>Loss curves</h2><p class='legend'>Unweighted parts; totals are weighted sums."
         f"{thinned}</p><div class='plots'>{''.join(plots)}</div>"
     )
+
+
+def _is_total(name: str) -> bool:
+    return name.startswith("total/") or name.endswith("/total")
 
 
 def _plot(name: str, points: Sequence[tuple[int, float]]) -> str:

@@ -25,9 +25,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from munit_zoo._version import __version__
-from munit_zoo.config import Config, Resolved, resolve
+from munit_zoo.config import Config, Resolved, free_on_resume, resolve
 from munit_zoo.engine.acceleration import memory_format
-from munit_zoo.engine.state import Captured, drop_network, load_into, networks_of, upgrade
+from munit_zoo.engine.state import Captured, drop_network, load_into, upgrade
 from munit_zoo.errors import CheckpointError, ConfigError, MunitZooError, Problem, UsageError
 from munit_zoo.models import TranslationModel, create_model
 
@@ -452,11 +452,10 @@ def load_model(
     def read(run: Run, snapshot: Snapshot) -> tuple[TranslationModel, Config]:
         config = _as_built(run).config
         model = create_model(config)
-        networks = list(networks_of(model))
-        for path in networks:
-            if "discriminator" in path:
+        kept = list(model.translating_networks())
+        for path in model.networks():
+            if path not in kept:
                 drop_network(model, path)
-        kept = [path for path in networks if "discriminator" not in path]
         part = "average" if ema and snapshot.has("average") else "networks"
         weights = snapshot.read(part, only=kept).part(part)
         load_into(model, weights, f"{snapshot.folder} ({part})")
@@ -629,49 +628,21 @@ def _with_owner(problem: Problem, record: Mapping[str, Any]) -> Problem:
     return Problem(problem.path, message, problem.origin)
 
 
-FREE = (
-    *(
-        f"ENGINE.{key}"
-        for key in (
-            "ITERATIONS",
-            "WORKERS",
-            "LOG_EVERY",
-            "GRID_EVERY",
-            "SNAPSHOT_EVERY",
-            "KEEP",
-            "DISPLAY",
-            "DISPLAY_STYLES",
-            "COMPILE",
-            "CUDA_GRAPHS",
-        )
-    ),
-    # where the images are, and what to do about bad ones
-    "DATA.ROOT",
-    "DATA.ROOTS",
-    "DATA.FOLDERS",
-    "DATA.TEST_FOLDERS",
-    "DATA.LISTS",
-    "DATA.ON_BAD_IMAGE",
-    "METRICS",
-)
-"""Keys (and all below them) that may change when training resumes."""
-
 INEXACT = ("ENGINE.COMPILE", "ENGINE.CUDA_GRAPHS")
-"""Those of them under which the same maths may round otherwise."""
+"""Keys that may change on resume, under which the same maths may round otherwise."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A key in which two configs differ; None where one lacks it."""
+    """A key in which two configs differ; None where one lacks it.
+
+    free: whether training may go on with it.
+    """
 
     key: str
     before: Any
     after: Any
-
-    @property
-    def free(self) -> bool:
-        """Whether training may go on with it."""
-        return any(self.key == key or self.key.startswith(f"{key}.") for key in FREE)
+    free: bool
 
     def __str__(self) -> str:
         return f"{self.key}: {_shown(self.before)} -> {_shown(self.after)}"
@@ -680,8 +651,14 @@ class Change:
 def changes(old: Config, new: Config) -> list[Change]:
     """The keys in which two configs differ."""
     before, after = _flat(old), _flat(new)
+    free = {*free_on_resume(old), *free_on_resume(new), *INEXACT, "METRICS"}
     return [
-        Change(key, before.get(key), after.get(key))
+        Change(
+            key,
+            before.get(key),
+            after.get(key),
+            any(key == other or key.startswith(f"{other}.") for other in free),
+        )
         for key in dict.fromkeys([*before, *after])
         if (key in before, before.get(key)) != (key in after, after.get(key))
     ]

@@ -221,9 +221,9 @@ class Session:
         with self._paused(), _untouched(model):
             folder.mkdir(exist_ok=True)
             count, seed = self.engine.DISPLAY_STYLES, self.engine.SEED
-            for way in model.graph().translations:
+            for way in model.ways:
                 fixed, fresh = (_styles(model, count, seed, way, i) for i in (-1, iteration))
-                images = self.shown[way[0]].to(next(model.parameters()).device)
+                images = self.shown[way[0]].to(model.device)
                 grid = translation_grid(model, images, way, fixed=fixed, fresh=fresh)
                 name = f"{way[0]}2{way[1]}"
                 save_grid(folder / f"{name}_{iteration:08d}.png", grid)
@@ -339,14 +339,19 @@ def _untouched(model: TranslationModel) -> Iterator[None]:
 
 
 def by_term(parts: Mapping[str, float]) -> dict[str, float]:
-    """Losses by term: the parts of each (`image_recon/x_aa`, `image_recon/x_bb`) added up."""
-    sums: dict[str, float] = {}
+    """Losses by term: the parts of each (`generators/image_recon/x_aa`, `…/x_bb`) added up. A term
+    that several updates know has each of them named."""
+    sums: dict[tuple[str, str], float] = {}
     for name, value in parts.items():
-        if name.startswith("total/"):
-            continue
-        term = name.split("/")[0]
-        sums[term] = sums.get(term, 0.0) + value
-    return sums
+        update, _, rest = name.partition("/")
+        if rest != "total":
+            key = rest.split("/")[0], update
+            sums[key] = sums.get(key, 0.0) + value
+    several = [term for term, _ in sums]
+    return {
+        f"{update}/{term}" if several.count(term) > 1 else term: value
+        for (term, update), value in sums.items()
+    }
 
 
 def _shown(datasets: Mapping[str, Mapping[str, Dataset] | None], name: str, count: int) -> Tensor:
@@ -362,4 +367,4 @@ def _styles(
     if not model.style_dim:
         return None
     key = int(rng("grid", seed, *way, iteration).integers(2**62))
-    return model.sample_styles(count, torch.Generator().manual_seed(key))
+    return model.sample_styles(count, torch.Generator().manual_seed(key), to=way[1])

@@ -14,9 +14,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from munit_zoo.config import Config, Resolved, bind, domains_of
+from munit_zoo.config import Config, Resolved, bind, domains_of, engine_settings, entry_of
 from munit_zoo.data import Dataset
-from munit_zoo.data.stream import UnpairedBatches
+from munit_zoo.data.stream import Batches, notes_of
 from munit_zoo.engine.acceleration import (
     check_acceleration,
     in_format,
@@ -33,12 +33,12 @@ from munit_zoo.engine.runs import (
     plugin_records,
 )
 from munit_zoo.engine.signals import led
-from munit_zoo.engine.state import Average, TrainingState, load_into, networks_of
-from munit_zoo.engine.step import Trainer, build_optimizers, draw_noise
+from munit_zoo.engine.state import Average, TrainingState, load_into
+from munit_zoo.engine.step import Trainer, build_optimizers, draw_inputs
 from munit_zoo.errors import DataError, UsageError
 from munit_zoo.models import Objective, Rehearsal, TranslationModel, assemble
 
-__all__ = ["Opening", "Rates", "Setup", "open_training", "set_up", "training_state"]
+__all__ = ["Opening", "Rates", "Setup", "averaged", "open_training", "set_up"]
 
 
 class Rates:
@@ -92,7 +92,7 @@ class Setup:
     state: TrainingState
     trainer: Trainer
     rates: Rates
-    stream: UnpairedBatches
+    stream: Batches
     datasets: Mapping[str, Mapping[str, Dataset] | None]
     inputs: Inputs
     notes: list[str] = field(default_factory=list)
@@ -100,25 +100,30 @@ class Setup:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What an iteration is fed: the batch's images, and what is drawn."""
+    """What an iteration is fed: the batch's images and labels, and what is drawn.
+
+    shapes: of one sample of each random input.
+    """
 
     model: TranslationModel
     objective: Objective
-    stream: UnpairedBatches
-    sizes: Mapping[str, tuple[int, int]]
+    stream: Batches
+    shapes: Mapping[str, tuple[int, ...]]
     seed: int
+    batch_size: int
     device: torch.device
     layout: torch.memory_format
 
     def __call__(self, images: Mapping[str, Tensor], iteration: int) -> dict[str, Tensor]:
-        drawn = draw_noise(
+        drawn = draw_inputs(
             self.model,
             self.objective,
-            self.sizes,
+            self.shapes,
             seed=self.seed,
             iteration=iteration,
             first=self.stream.first,
             count=self.stream.count,
+            batch_size=self.batch_size,
         )
         env = {k: v.to(self.device, non_blocking=True) for k, v in {**images, **drawn}.items()}
         return in_format(env, self.layout)
@@ -202,59 +207,76 @@ def set_up(
     test, missing = _test_datasets(config)
     datasets = {"train": training, "test": test}
     sizes = {name: dataset.size for name, dataset in training.items()}
-    stream = UnpairedBatches(
+    model, objective, rehearsal = assemble(config, sizes, processes=fabric.world_size)
+    letters = {letter: domain.name for letter, domain in model.letters.items()}
+    stream = Batches(
         training,
+        model.graph().inputs,
+        letters or {name: name for name in training},
         seed=config.ENGINE.SEED,
         batch_size=config.ENGINE.BATCH_SIZE,
         workers=config.ENGINE.WORKERS,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
         pin_memory=fabric.device.type == "cuda",
+        want={slot.rstrip("'") for slot in objective.inputs},
     )
-    model, objective, rehearsal = assemble(config, sizes, processes=fabric.world_size)
     if opening.init_from is not None:
         _start_from(model, opening.init_from)
     layout = memory_format(config, fabric.device)
     model.to(memory_format=layout)  # type: ignore[call-overload]
     model.train()
     fabric.to_device(model)
-    optimizers = build_optimizers(config, model, objective)
+    groups = build_optimizers(config, model, objective)
     schedule = bind("schedule", config.OPTIM.SCHEDULE)()
-    rates = Rates(optimizers, schedule, config.ENGINE.ITERATIONS)
-    trainer = Trainer(fabric, model, objective, optimizers)
-    state = training_state(config, model, objective, optimizers)
+    rates = Rates([group.optimizer for group in groups], schedule, config.ENGINE.ITERATIONS)
+    trainer = Trainer(
+        fabric,
+        model,
+        objective,
+        groups,
+        iterations=config.ENGINE.ITERATIONS,
+        accumulate=config.ENGINE.ACCUMULATE,
+    )
+    optimizers = {group.name: group.optimizer for group in groups}
+    average = averaged(config, model)
+    state = TrainingState(model, list(model.networks()), objective.criteria, optimizers, average)
     if opening.snapshot is not None:
         state.restore(opening.snapshot.read(), str(opening.snapshot.folder))
     trainer.accelerate(config)
     run = opening.run or Run(folder)
-    notes = [*opening.notes, *_rehearsal_notes(rehearsal), *_skipped(training), *missing]
+    notes = [*opening.notes, *_rehearsal_notes(rehearsal), *notes_of(training), *missing]
     with led(fabric) as leader:
         if leader:
             notes += _claim(run, opening, state.iteration, datasets, plugins, claims)
-    inputs = Inputs(model, objective, stream, sizes, config.ENGINE.SEED, fabric.device, layout)
+    inputs = Inputs(
+        model,
+        objective,
+        stream,
+        rehearsal.draws,
+        config.ENGINE.SEED,
+        config.ENGINE.BATCH_SIZE,
+        fabric.device,
+        layout,
+    )
     return Setup(run, state, trainer, rates, stream, datasets, inputs, notes)
 
 
-def training_state(
-    config: Config,
-    model: TranslationModel,
-    objective: Objective,
-    optimizers: Sequence[torch.optim.Optimizer],
-) -> TrainingState:
-    """What the training of a config changes: see `TrainingState`."""
-    paths = list(networks_of(model))
-    average = None
-    if config.ENGINE.EMA is not None:
-        kept = {path: model.get_submodule(path) for path in paths if "discriminator" not in path}
-        others = [model.get_submodule(path) for path in paths if "discriminator" in path]
-        warm_up = config.ENGINE.get("EMA_WARMUP", True)
-        average = Average(model, kept, config.ENGINE.EMA, others=others, warm_up=warm_up)
-    criteria = {
-        **dict(objective.losses.criteria.items()),
-        **dict(objective.critics.criteria.items()),
-    }
-    named = dict(zip(("generators", "discriminators"), optimizers, strict=True))
-    return TrainingState(model, paths, criteria, named, average)
+def averaged(config: Config, model: TranslationModel) -> Average | None:
+    """The average that ENGINE asks for: of the networks that the recipe says, else of all that
+    translate."""
+    engine = engine_settings(config)
+    kept = model.translating_networks()
+    decays = {}
+    for path in kept:
+        if model.averaged is None or {path, path.rpartition(".")[2]} & set(model.averaged):
+            decay = entry_of(config.ENGINE.EMA_NETWORKS, path, default=engine.ema)
+            if decay is not None:
+                decays[path] = decay
+    if not decays:
+        return None
+    others = [network for path, network in model.networks().items() if path not in kept]
+    return Average(model, kept, decays, others=others, warm_up=engine.ema_warmup)
 
 
 def _claim(
@@ -338,19 +360,14 @@ def _rehearsal_notes(rehearsal: Rehearsal) -> list[str]:
     return [f"frozen, as no active term reaches it: {n}" for n in rehearsal.unreached_networks()]
 
 
-def _skipped(datasets: Mapping[str, Dataset]) -> list[str]:
-    """What was left out under ON_BAD_IMAGE: skip, a line a domain."""
-    counts = {name: len(getattr(dataset, "skipped", {})) for name, dataset in datasets.items()}
-    return [
-        f"skipped {count} unusable images of domain {name.upper()}, listed in run.json"
-        for name, count in counts.items()
-        if count
-    ]
-
-
 def _start_from(model: TranslationModel, path: Path) -> None:
-    """Weights of another run: averaged ones where they were kept."""
+    """Weights of another run: averaged ones where they were kept. Networks that only judge may be
+    missing, as in a run of another project's generators."""
     _, snapshot = find_snapshot(path)
     captured = snapshot.read("networks", "average")
     weights = {**captured.part("networks"), **captured.part("average")}
+    translating = model.translating_networks()
+    for judge, network in model.networks().items():
+        if judge not in translating and not any(name.startswith(f"{judge}.") for name in weights):
+            weights |= {f"{judge}.{name}": value for name, value in network.state_dict().items()}
     load_into(model, weights, str(snapshot.folder))

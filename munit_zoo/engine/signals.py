@@ -75,15 +75,11 @@ def listening() -> Iterator[Stop]:
         # what is ignored stays ignored: nohup does that with SIGHUP
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.signal(number, ask)
-    children = getattr(signal, "SIGCHLD", None)
-    if children is not None:
-        before[children] = signal.getsignal(children)
     try:
         yield stop
     finally:
         for number, handler in before.items():
-            if handler is not None:
-                signal.signal(number, handler)
+            signal.signal(number, handler)
 
 
 def together(
@@ -136,33 +132,16 @@ class _Source:
         except DataError as error:
             self.failure = error
             return None
-        except (RuntimeError, OSError, EOFError) as error:
-            if type(error) is RuntimeError and "DataLoader worker" not in str(error):
-                raise
-            # a loader's process was killed, for want of memory perhaps; or a file went away
-            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-            self.failure = DataError(
-                f"images could not be loaded: {reason}. Where a loader's process was killed for "
-                "want of memory, take fewer ENGINE.WORKERS"
-            )
+        except (OSError, EOFError) as error:  # a loader's process was killed, or a file went away
+            reason = str(error) or type(error).__name__
+            self.failure = DataError(f"images could not be loaded: {reason}")
             return None
-        _hear_of_children_at_next()
         return batch
 
     def complain(self) -> None:
         """Raises what ended the batches early."""
         if self.failure is not None:
             raise self.failure
-
-
-def _hear_of_children_at_next() -> None:
-    """torch raises from a handler of SIGCHLD when a loader's process dies, in the middle of an
-    iteration; without it the loader says so when the next batch is asked of it."""
-    number = getattr(signal, "SIGCHLD", None)
-    if number is not None and threading.current_thread() is threading.main_thread():
-        handler = signal.getsignal(number)
-        if getattr(handler, "__module__", "") == "torch.utils.data._utils.signal_handling":
-            signal.signal(number, signal.SIG_DFL)
 
 
 def _complain_together(source: _Source) -> None:

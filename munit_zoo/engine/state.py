@@ -162,7 +162,7 @@ class TrainingState:
         for part, module in modules.items():
             kept, aliases[part] = _without_aliases(_tensors_of(module, "the model"))
             for name, value in kept.items():
-                files.setdefault(f"{part}/{self._owner(name)}", {})[name] = value
+                files.setdefault(f"{part}/{owner(name, self.paths)}", {})[name] = value
         criteria = {
             f"{term}.{name}": value
             for term, criterion in self.criteria.items()
@@ -176,7 +176,7 @@ class TrainingState:
         for name, _, moments in self._trained():
             for key, value in moments.items():
                 if isinstance(value, Tensor):
-                    file = files.setdefault(f"optimizers/{self._owner(name)}", {})
+                    file = files.setdefault(f"optimizers/{owner(name, self.paths)}", {})
                     file[f"{name}/{key}"] = value.detach()
                 elif value is not None:
                     scalars[f"{name}/{key}"] = value
@@ -265,18 +265,13 @@ class TrainingState:
                 ) from error
 
     def _sides(self) -> tuple[list[str], list[str]]:
-        """Names of what the optimizers train: of generators, and of discriminators."""
-        found: tuple[list[str], list[str]] = ([], [])
-        for name, _, _ in self._trained():
-            found["discriminator" in name.partition("/")[0]].append(name)
-        return found
-
-    def _owner(self, name: str) -> str:
-        """The network that a tensor belongs to; `model`, of what the model itself holds."""
-        if name.startswith("criteria/"):
-            return "criteria"
-        found = [path for path in self.paths if name.startswith(f"{path}.")]
-        return max(found, key=len, default="model")
+        """Names of what the optimizers train, in the model's order: of generators, and of
+        discriminators."""
+        trained = {name: None for name, _, _ in self._trained()}
+        ordered = [name for name, _ in self.networks.named_parameters() if name in trained]
+        judges = [name for name in ordered if ".discriminator." in name]
+        others = [name for name in (*ordered, *trained) if name not in judges]
+        return list(dict.fromkeys(others)), judges
 
 
 def criterion_state(criterion: nn.Module) -> dict[str, Tensor]:
@@ -309,16 +304,6 @@ def load_into(module: nn.Module, weights: Tensors, label: str) -> None:
     module.load_state_dict(dict(weights))
 
 
-def networks_of(model: Any) -> dict[str, nn.Module]:
-    """Networks of a model as its state dict names them."""
-    sides = {
-        f"generators.{domain}.{name}": network
-        for domain, part in model.generators.items()
-        for name, network in part.named_children()
-    }
-    return sides | {f"discriminators.{d}": n for d, n in model.discriminators.items()}
-
-
 def drop_network(model: nn.Module, path: str) -> None:
     """Take a network out of a model that does without."""
     owner, _, name = path.rpartition(".")
@@ -333,6 +318,33 @@ def not_finite(captured: Captured) -> str | None:
             if value.is_floating_point() and not bool(torch.isfinite(value).all()):
                 return f"{stem.split('/')[0]} {name}"
     return None
+
+
+def imported(
+    iteration: int,
+    paths: Sequence[str],
+    networks: Tensors,
+    moments: Mapping[str, Tensors] | None = None,
+) -> Captured:
+    """A state made of another project's: weights, and per parameter the optimizer's moments.
+
+    paths: of the model's networks. moments: None where they are not known; training can then not
+    resume from it.
+    """
+    files: dict[str, dict[str, Tensor]] = {}
+    for name, value in networks.items():
+        files.setdefault(f"networks/{owner(name, paths)}", {})[name] = value
+    for name, found in (moments or {}).items():
+        file = files.setdefault(f"optimizers/{owner(name, paths)}", {})
+        file |= {f"{name}/{key}": value for key, value in found.items()}
+    return Captured(iteration, files, {}, {} if moments is None else {"optimizers": ["imported"]})
+
+
+def owner(name: str, paths: Sequence[str]) -> str:
+    """The network that a tensor belongs to; `model`, of what the model itself holds."""
+    if name.startswith("criteria/"):
+        return "criteria"
+    return max((path for path in paths if name.startswith(f"{path}.")), key=len, default="model")
 
 
 # Snapshots of munit-zoo 0.1: `generators`, `discriminators`, `ema` (averaged generators), `losses`
@@ -374,7 +386,10 @@ SIDES = ("generators", "discriminators")
 
 def upgraded_name(part: str, name: str) -> str:
     """A network's tensor of 0.1 in the model of today."""
-    return f"discriminators.{name}" if part == "discriminators" else f"generators.{name}"
+    if part != "discriminators":
+        return name
+    domain, _, rest = name.partition(".")
+    return f"{domain}.discriminator.{rest}"
 
 
 def named_moments(

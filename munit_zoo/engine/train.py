@@ -60,7 +60,7 @@ def train(
     init_from: a run or snapshot whose weights to start from, and nothing else.
     device: `auto`, `cpu`, `cuda` or `mps`. devices: number of processes, one device each.
     plugins: local files whose components are in use, for the run's record.
-    force: resume with a config that differs in more than what may (`runs.FREE`).
+    force: resume with a config that differs in more than may change (`config.free_on_resume`).
 
     Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 end after the iteration in progress and save a snapshot; so
     does an image that cannot be used.
@@ -104,7 +104,8 @@ def _iterate(
             for images in together(batches, stop, fabric):
                 rate = setup.rates.set(state.iteration)
                 _seed_everything(engine.SEED, state.iteration, fabric.global_rank)
-                losses = setup.trainer.step(setup.inputs(images, state.iteration))
+                inputs = setup.inputs(images, state.iteration)
+                losses = setup.trainer.step(inputs, state.iteration)
                 state.advance()
                 session.record(losses, rate)
         except DataError as error:  # an image: in every process, before the same iteration

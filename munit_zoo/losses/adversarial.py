@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from munit_zoo.losses._contracts import AdversarialLoss
+from munit_zoo.losses.base import AdversarialLoss
 
 __all__ = ["LSGAN", "NSGAN", "Hinge"]
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from munit_zoo.registry._contracts import CONTRACTS, Contract
 from munit_zoo.registry.builtins import BUILTINS
+from munit_zoo.registry.contracts import CONTRACTS, Contract
 
 if TYPE_CHECKING:
     from importlib_metadata import EntryPoint

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from munit_zoo.errors import UsageError, suggest
-from munit_zoo.registry._contracts import CONTRACTS
 from munit_zoo.registry._registry import Registry
+from munit_zoo.registry.contracts import CONTRACTS
 
 REGISTRIES: Mapping[str, Registry] = MappingProxyType(
     {kind: Registry(contract) for kind, contract in CONTRACTS.items()}

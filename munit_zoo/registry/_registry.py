@@ -19,7 +19,6 @@ from munit_zoo.errors import (
     UnknownComponentError,
     suggest,
 )
-from munit_zoo.registry._contracts import Contract
 from munit_zoo.registry._discovery import (
     CORE,
     Entry,
@@ -31,6 +30,7 @@ from munit_zoo.registry._discovery import (
 from munit_zoo.registry._signature import Setting, Signature
 from munit_zoo.registry._slots import SlotDefault
 from munit_zoo.registry._strict import strict_error, strict_plugins
+from munit_zoo.registry.contracts import Contract
 
 __all__ = ["Description", "Factory", "Registry"]
 

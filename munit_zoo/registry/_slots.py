@@ -23,6 +23,7 @@ __all__ = [
     "Discriminator",
     "Generator",
     "Norm",
+    "Schedule",
     "Slot",
     "SlotDefault",
     "StyleEncoder",
@@ -67,6 +68,10 @@ class StyleMapping(_Kind):
 
 class Discriminator(_Kind):
     kind = "discriminator"
+
+
+class Schedule(_Kind):
+    kind = "schedule"
 
 
 K = TypeVar("K", bound=_Kind)

@@ -40,12 +40,16 @@ BUILTINS: dict[str, str] = {
         resnet = munit_zoo.blocks.decoders:ResnetDecoder
     """,
     "generator": """
+        resnet = munit_zoo.blocks.generators:ResnetGenerator
+        unet = munit_zoo.blocks.generators:UnetGenerator
     """,
     "mapping": """
         mlp = munit_zoo.blocks.mappings:MLP
     """,
     "discriminator": """
         multiscale_patch = munit_zoo.blocks.discriminators:MultiscalePatchDiscriminator
+        patch = munit_zoo.blocks.discriminators:PatchDiscriminator
+        pixel = munit_zoo.blocks.discriminators:PixelDiscriminator
     """,
     "loss": """
         domain_invariant_vgg = munit_zoo.losses.perceptual:DomainInvariantVGG
@@ -59,13 +63,18 @@ BUILTINS: dict[str, str] = {
         vgg_perceptual = munit_zoo.losses.perceptual:VGGPerceptual
     """,
     "model": """
+        cyclegan = munit_zoo.models.cyclegan:CycleGan
         munit = munit_zoo.models.munit:Munit
+        pix2pix = munit_zoo.models.pix2pix:Pix2Pix
+        starganv2 = munit_zoo.models.starganv2:StarGanV2
+        starganv2_high_pass = munit_zoo.models.starganv2:StarGanV2HighPass
         unit = munit_zoo.models.unit:Unit
     """,
     "dataset": """
         image_folder = munit_zoo.data.image_folder:ImageFolder
         image_list = munit_zoo.data.image_list:ImageList
         shapes = munit_zoo.data.shapes:Shapes
+        side_by_side = munit_zoo.data.side_by_side:SideBySide
     """,
     "metric": """
         shapes = munit_zoo.metrics.shapes:ShapesMetric

@@ -7,13 +7,15 @@ Apart from the package's namespace, so that listing components does not load pyd
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field
 
 __all__ = [
     "Count",
     "Fraction",
+    "Moment",
+    "NonEmpty",
     "NonNegative",
     "Odd",
     "OpenFraction",
@@ -22,6 +24,8 @@ __all__ = [
     "Share",
     "ValueRange",
 ]
+
+T = TypeVar("T", bound=tuple[object, ...])
 
 
 def _odd(value: int) -> int:
@@ -39,12 +43,27 @@ def _rising(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
+def _some(value: T) -> T:
+    if not value:
+        raise ValueError("the list is empty; leave the key out, or list at least one")
+    return value
+
+
+def _moment(value: float) -> float:
+    if value < 0 or (value > 1 and not value.is_integer()):
+        raise ValueError("a share of training from 0 to 1, or above 1 a whole number of iterations")
+    return value
+
+
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Odd = Annotated[int, AfterValidator(_odd)]
-NonNegative = Annotated[float, Field(ge=0)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 ValueRange = Annotated[tuple[float, float], AfterValidator(_rising)]
+NonEmpty = Annotated[T, AfterValidator(_some)]
+Moment = Annotated[float, AfterValidator(_moment)]
+"""When in training: a share of it from 0 to 1, or above 1 a number of iterations."""

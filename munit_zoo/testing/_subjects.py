@@ -164,11 +164,12 @@ def _content_encoder(kind: str, name: str, settings: Mapping[str, Any], random: 
 
 
 def _style_encoder(kind: str, name: str, settings: Mapping[str, Any], random: Any) -> Subject:
-    encoder = _module(kind, name, settings, 3, 5)
-    x = random(2, 3, 96, 64)
-    takes(encoder.forward, "a style encoder is called as forward(x)", x)
+    wired, domains = _told(kind, name, random)
+    encoder = _module(kind, name, settings, 3, 5, *wired)
+    inputs = (random(2, 3, *_side(encoder, 96, 64)), *domains)
+    takes(encoder.forward, f"a style encoder is called as {_called(domains)}", *inputs)
     check = _of_shape((2, 5), "the style code is (N, style_dim)")
-    return Subject(encoder, encoder, (x,), check, each=("x",))
+    return Subject(encoder, encoder, inputs, check, each=("x",))
 
 
 def _decoder(kind: str, name: str, settings: Mapping[str, Any], random: Any) -> Subject:
@@ -193,18 +194,56 @@ def _decoder(kind: str, name: str, settings: Mapping[str, Any], random: Any) -> 
     return Subject(decoder, decoder, inputs, check, each=each)
 
 
+def _generator(kind: str, name: str, settings: Mapping[str, Any], random: Any) -> Subject:
+    styled = "style_dim" in REGISTRIES[kind].signature(name).wired
+    generator = _module(kind, name, settings, *((3, 4, 5) if styled else (3, 4)))
+    stride = _whole(generator, "stride", 1)
+    height, width = (stride * -(-side // stride) for side in (96, 64))
+    inputs: tuple[Tensor, ...] = (random(2, 3, height, width),)
+    rule = "the constructor takes no style_dim, so forward is called as forward(x)"
+    if styled:
+        inputs = (*inputs, random(2, 5))
+        rule = "the constructor takes style_dim, so forward is called as forward(x, style)"
+    takes(generator.forward, rule, *inputs)
+    check = _of_shape((2, 4, height, width), "the image is of the size of the input's")
+    return Subject(generator, generator, inputs, check, each=("x", "style")[: len(inputs)])
+
+
+def _told(kind: str, name: str, random: Any) -> tuple[tuple[int, ...], tuple[Tensor, ...]]:
+    """What a component that is told the domain is wired with, and called with, beside the rest."""
+    if "num_domains" not in REGISTRIES[kind].signature(name).wired:
+        return (), ()
+    return (3,), (torch.arange(2, device=random(1).device) % 3,)
+
+
+def _called(domains: tuple[Tensor, ...]) -> str:
+    """How a component that may be told the domain is called, for messages."""
+    return "forward(x, y), as its constructor takes num_domains" if domains else "forward(x)"
+
+
+def _side(module: Any, *sides: int) -> tuple[int, ...]:
+    """Height and width of the images that a component is called with.
+
+    One that takes images of one size alone sets self.input_size to their side.
+    """
+    fixed = getattr(module, "input_size", None)
+    return sides if fixed is None else (fixed, fixed)
+
+
 def _mapping(kind: str, name: str, settings: Mapping[str, Any], random: Any) -> Subject:
-    mapping = _module(kind, name, settings, 5, 7)
-    x = random(3, 5)
-    takes(mapping.forward, "a mapping is called as forward(x)", x)
-    check = _of_shape((3, 7), "a mapping makes (N, out_features)")
-    return Subject(mapping, mapping, (x,), check, each=("x",))
+    wired, domains = _told(kind, name, random)
+    mapping = _module(kind, name, settings, 5, 7, *wired)
+    inputs = (random(2, 5), *domains)
+    takes(mapping.forward, f"a mapping is called as {_called(domains)}", *inputs)
+    check = _of_shape((2, 7), "a mapping makes (N, out_features)")
+    return Subject(mapping, mapping, inputs, check, each=("x",))
 
 
 def _discriminator(kind: str, name: str, settings: Mapping[str, Any], random: Any) -> Subject:
-    discriminator = _module(kind, name, settings, 3)
-    x = random(2, 3, 128, 96)
-    takes(discriminator.forward, "a discriminator is called as forward(x)", x)
+    wired, domains = _told(kind, name, random)
+    discriminator = _module(kind, name, settings, 3, *wired)
+    inputs = (random(2, 3, *_side(discriminator, 128, 96)), *domains)
+    takes(discriminator.forward, f"a discriminator is called as {_called(domains)}", *inputs)
 
     def check(logits: Any) -> None:
         if not isinstance(logits, list) or not logits:
@@ -216,7 +255,7 @@ def _discriminator(kind: str, name: str, settings: Mapping[str, Any], random: An
                 found = tuple(part.shape) if part.dim() else "a scalar"
                 fail(f"logits of scale {scale} are {found} for 2 images; (N, …) is due")
 
-    return Subject(discriminator, discriminator, (x,), check, each=("x",))
+    return Subject(discriminator, discriminator, inputs, check, each=("x",))
 
 
 def _loss(kind: str, name: str, settings: Mapping[str, Any], random: Any) -> Subject:
@@ -323,6 +362,7 @@ KINDS: dict[str, Any] = {
     "content_encoder": _content_encoder,
     "style_encoder": _style_encoder,
     "decoder": _decoder,
+    "generator": _generator,
     "mapping": _mapping,
     "discriminator": _discriminator,
     "loss": _loss,

@@ -75,7 +75,7 @@ def write_plugin(name: str, out: Path, kinds: Sequence[str] = ("norm", "loss")) 
     if "configs" in kinds:
         files[f"{module}/configs/{short}/shapes.yaml"] = (
             "# munit/shapes with longer style codes.\n"
-            "_BASE_: munit/shapes\nSCHEMA_VERSION: 1\nMODEL: {STYLE_DIM: 8}\n"
+            "_BASE_: munit/shapes\nSCHEMA_VERSION: 2\nMODEL: {STYLE_DIM: 8}\n"
         )
     for kind, (component, _) in components.items():
         source = (SKELETONS / f"{kind}.py").read_text(encoding="utf-8")
@@ -83,7 +83,7 @@ def write_plugin(name: str, out: Path, kinds: Sequence[str] = ("norm", "loss")) 
         place = _PLACES[kind].format(name=component)
         files[f"{module}/configs/{short}/{_stem(kind)}.yaml"] = (
             f"# munit/shapes with this package's {_words(kind)}.\n"
-            f"_BASE_: munit/shapes\nSCHEMA_VERSION: 1\n{place}\n"
+            f"_BASE_: munit/shapes\nSCHEMA_VERSION: 2\n{place}\n"
         )
     written = []
     for relative, text in files.items():

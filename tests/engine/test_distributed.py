@@ -44,7 +44,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_equal_one(tmp_path: Path, tiny, case: str):
-    overrides = (*tiny, "ENGINE.SHARE=content", *CASES[case])
+    overrides = (*tiny, "ENGINE.SHARE=derived", *CASES[case])
     one, two = (run(tmp_path, processes, *overrides) for processes in (1, 2))
     losses = [json.loads(found["losses"]) for found in (one, two)]
     assert losses[0][0].keys() == losses[1][0].keys()

@@ -156,7 +156,7 @@ def test_start_from_another_runs_weights(tmp_path, overrides):
     first = tmp_path / "first"
     train(resolve("munit/shapes", [*overrides, "ENGINE.ITERATIONS=2"]), first, device="cpu")
     second = tmp_path / "second"
-    frozen = [*overrides, "ENGINE.ITERATIONS=1", "OPTIM.GENERATOR.LR=0", "OPTIM.DISCRIMINATOR.LR=0"]
+    frozen = [*overrides, "ENGINE.ITERATIONS=1", "OPTIM.DEFAULT.LR=0"]
     train(resolve("munit/shapes", frozen), second, init_from=first, device="cpu")
     old, new = weights_of(first, 2), weights_of(second, 1)
     kept = [n for n in new if n.startswith("networks.") and "discriminator" not in n]
@@ -197,7 +197,8 @@ def test_ctrl_c_saves_and_resuming_goes_on_exactly(tmp_path, overrides):
 
 
 def test_a_loss_that_is_not_finite_stops_and_says_so(tmp_path, overrides):
-    wild = [*overrides, "OPTIM.GENERATOR.LR=1e30", "ENGINE.ITERATIONS=20"]
+    wild = [*overrides, "OPTIM.DEFAULT.LR=1e30", "OPTIM.NETWORKS.DISCRIMINATOR.LR=1e-3"]
+    wild.append("ENGINE.ITERATIONS=20")
     with pytest.raises(UsageError, match=r"loss is not finite: .*The last snapshot is"):
         train(resolve("munit/shapes", wild), tmp_path / "run", device="cpu")
     assert Run.open(tmp_path / "run").snapshots()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from munit_zoo.losses import AdversarialLoss, PairLoss
+from munit_zoo.losses import AdversarialLoss, NamesLoss
 from munit_zoo.losses.adversarial import LSGAN, NSGAN, Hinge
 from munit_zoo.losses.reconstruction import L1, MSE, SmoothL1
 from munit_zoo.losses.regularizers import GaussianKL
@@ -100,5 +100,5 @@ def test_adversarial_losses_sum_over_scales(loss):
 @pytest.mark.parametrize("name", LOSSES.list())
 def test_every_loss_says_how_it_is_called(name):
     loss = LOSSES.get(name)
-    base = {"pair": PairLoss, "adversarial": AdversarialLoss}[loss.contract]
+    base = {"names": NamesLoss, "adversarial": AdversarialLoss}[loss.contract]
     assert issubclass(loss, base)

@@ -23,7 +23,11 @@ SMALL = {
     "style_encoder:timm": {"model": "resnet10t", "out_index": 1},
     "decoder:adain_resnet": {"blocks": 1},
     "decoder:resnet": {"blocks": 1},
+    "generator:resnet": {"dim": 4, "blocks": 1, "dropout": 0.5},
+    "generator:unet": {"dim": 2, "levels": 6, "dropout": 0.5},
     "discriminator:multiscale_patch": {"dim": 8, "layers": 2},
+    "discriminator:patch": {"dim": 4},
+    "discriminator:pixel": {"dim": 4},
     "dataset:shapes": {"count": 5},
 }
 NEEDS = ("domain_invariant_vgg", "vgg_perceptual", "image_folder", "image_list")

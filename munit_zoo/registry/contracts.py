@@ -16,7 +16,20 @@ from typing import Any
 from munit_zoo.errors import ContractError, an
 from munit_zoo.registry._signature import Signature, read_signature
 
-__all__ = ["CONTRACTS", "Contract"]
+__all__ = ["CONTRACTS", "Contract", "TermUse"]
+
+
+@dataclass(frozen=True)
+class TermUse:
+    """How a config uses a loss term, as a recipe's `check_config` is told.
+
+    criterion: the class. pairs: the term's PAIRS, None where the config gives none.
+    updates: names of the updates in which it acts, None where the config leaves it to the recipe.
+    """
+
+    criterion: type
+    pairs: tuple[tuple[str, ...], ...] | None = None
+    updates: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,44 +123,36 @@ def _defines(component: type, method: str) -> bool:
 
 
 _LOSS_METHODS = {
-    "pair": ("forward",),
+    "names": ("forward",),
     "adversarial": ("generator", "discriminator"),
-    "named": ("forward",),
 }
-_SIDES = ("generator", "discriminator")
 
 
 def _loss_rule(loss: Any, label: str) -> None:
     """What the attributes of a loss's class, and of an instance, say of how it is called."""
     contract = getattr(loss, "contract", None)
+    if contract in ("pair", "named"):
+        raise ContractError(
+            f"{label} has the contract {contract!r} of an earlier munit_zoo; a loss of tensors now "
+            "has contract = 'names' and is called with what its term's PAIRS name, forward(x, y)"
+        )
     if contract not in _LOSS_METHODS:
         raise ContractError(
             f"{label} does not say how it is called: give the class the attribute contract = "
-            "'pair', 'adversarial' or 'named'"
+            "'names' or 'adversarial'"
         )
     owner = loss if inspect.isclass(loss) else type(loss)
     missing = [m for m in _LOSS_METHODS[contract] if not _defines(owner, m)]
     if missing:
         raise ContractError(f"{label} is {contract} and lacks the method {', '.join(missing)}")
-    if contract == "named":
-        _named_rule(loss, label)
-
-
-def _named_rule(loss: Any, label: str) -> None:
-    side = getattr(loss, "side", "generator")
-    if side not in _SIDES:
-        raise ContractError(f"{label}: side is {side!r}; it is 'generator' or 'discriminator'")
-    reads = getattr(loss, "reads", None)
-    if reads is None and inspect.isclass(loss):
-        return  # it may be set in __init__
-    if isinstance(reads, str):
-        raise ContractError(f'{label}: reads is a str; write a tuple: ("{reads}",)')
-    words = isinstance(reads, tuple) and all(isinstance(name, str) for name in reads)
-    if not words or not (reads or inspect.isclass(loss)):
+    arity = getattr(loss, "arity", 2)
+    if contract == "names" and arity is not None and (not isinstance(arity, int) or arity < 1):
         raise ContractError(
-            f"{label} names no tensors that it reads: set the attribute reads to a tuple of "
-            'names of the recipe, as in reads = ("x_ab", "x_a")'
+            f"{label}: arity is {arity!r}; it is how many names the loss reads at a time, 1 or "
+            "more, or None for any number"
         )
+    if contract == "names" and getattr(loss, "differentiates", False) and arity == 1:
+        raise ContractError(f"{label} differentiates its first tensor by its second: arity is 2")
 
 
 def _contract(
@@ -239,7 +244,7 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
             _contract(
                 "loss",
                 "losses",
-                "A scalar: of a pair of tensors, of a discriminator's logits, or of named tensors.",
+                "A scalar: of tensors that a recipe names, or of a discriminator's logits.",
                 optional=("shapes",),
                 rule=_loss_rule,
             ),
@@ -249,7 +254,7 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
                 "A recipe: a graph of named tensors over the domains.",
                 wired=("domains",),
                 methods=("check_config",),
-                attributes=("inputs", "terms", "critics"),
+                attributes=("inputs", "updates", "translations"),
                 base="munit_zoo.models.TranslationModel",
             ),
             _contract(
@@ -275,7 +280,7 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
             _contract(
                 "schedule",
                 None,
-                "Factor on the learning rate at an iteration.",
+                "Factor on learning rates, or on a loss term's weight, at an iteration.",
                 methods=("factor",),
             ),
         )

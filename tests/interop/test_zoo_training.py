@@ -1,0 +1,254 @@
+"""The zoo's recipes train as the originals do: every case in the folder MUNIT_ZOO_GOLDEN_ZOO.
+
+A case's options become a config, and its recorded batches and draws go through the objects that
+`train` builds: losses, each network's first gradient, and the weights after the last iteration.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from _golden_zoo import BOUND, FLOOR, Case, cases, error_of, replay_dropout
+from _training import Training
+from torch import Tensor
+
+from munit_zoo.interop import cyclegan
+from munit_zoo.interop._files import renamed
+
+pytestmark = pytest.mark.golden
+
+LAYOUTS = [False, True]
+ADVERSARIAL = {"lsgan": "lsgan", "vanilla": "nsgan", "wgangp": "wgan"}
+
+ZERO = 1e-10
+"""Of the layer's largest gradient: below, a recorded gradient is rounding noise of a true zero."""
+
+
+@pytest.fixture(autouse=True)
+def double() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+class Replay:
+    """A case, run through our training.
+
+    networks: the original's name of each network, our path of it, and how its names become ours.
+    """
+
+    def __init__(self, path: Path, tree: dict[str, Any], sizes: Any, **options: Any) -> None:
+        self.case = Case(path)
+        self.training = Training(tree, sizes, **options)
+        self.networks: dict[str, tuple[str, Any]] = {}
+
+    def load(self, networks: dict[str, tuple[str, Any]]) -> None:
+        """Take the case's first weights over."""
+        self.networks = networks
+        for net, (path, names) in networks.items():
+            weights = renamed(self.case.under(f"init/{net}"), names)
+            self.training.model.networks()[path].load_state_dict(weights)
+
+    def gradients(self, index: int, nets: list[str], prefix: str = "step0/grad") -> None:
+        """Compare the gradients that the update `index` steps first."""
+        found = self.training.gradients[index]
+        for net in nets:
+            path, names = self.networks[net]
+            ours = names([n for n in self.case.under(f"init/{net}")])
+            recorded = self.case.under(f"{prefix}/{net}")
+            largest = max((float(g.abs().max()) for g in recorded.values()), default=0.0)
+            for name, gradient in recorded.items():
+                key = f"{prefix}/{net}/{name}"
+                mine = found.get(f"{path}.{ours[name]}", torch.zeros_like(gradient))
+                if float(gradient.abs().max()) <= ZERO * largest:
+                    self.case.errors[key] = 0.0 if float(mine.abs().max()) <= ZERO * largest else 1.0
+                else:
+                    self.case.compare(key, mine)
+
+    def final(self, nets: dict[str, Any] | None = None, loose: float = 1e-6) -> None:
+        """Compare the last weights; those of true gradient zero, which Adam moves by rounding
+        noise, at `loose`."""
+        for net, (path, names) in self.networks.items():
+            state = self.training.model.networks()[path].state_dict()
+            ours = names([n for n in self.case.under(f"init/{net}")])
+            for name, golden in self.case.under(f"final/{net}").items():
+                if name.endswith(("num_batches_tracked",)):
+                    continue
+                error = error_of(state[ours[name]], golden)
+                zero = self.is_zero(net, name)
+                self.case.errors[f"final/{net}/{name}"] = (
+                    error * BOUND / loose if zero else error
+                )
+
+    def is_zero(self, net: str, name: str) -> bool:
+        """Whether a parameter's recorded gradient is rounding noise."""
+        recorded = self.case.under(f"step0/grad/{net}")
+        if name not in recorded:
+            return False
+        largest = max(float(g.abs().max()) for g in recorded.values())
+        return float(recorded[name].abs().max()) <= ZERO * largest
+
+    def losses(self, step: int, ours: dict[str, Any]) -> None:
+        """Compare an iteration's losses by the original's names."""
+        recorded = self.case.info["losses"][step]
+        for name, value in ours.items():
+            golden = recorded[name]
+            error = abs(float(value) - golden) / max(abs(golden), FLOOR)
+            self.case.errors[f"step{step}/{name}"] = error
+
+    def check(self) -> None:
+        """Everything that was compared is within the bound."""
+        name, error = max(self.case.errors.items(), key=lambda item: item[1])
+        assert error <= BOUND, f"{name} is off by {error:.2e}"
+
+
+# CycleGAN and pix2pix
+
+
+def adam(config: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"NAME": "adam", "LR": config["lr"], "BETAS": [config["beta1"], 0.999], **more}
+
+
+def cyclegan_tree(case: Case) -> dict[str, Any]:
+    c = case.config
+    tree = {
+        "MODEL": {
+            "NAME": "cyclegan",
+            "POOL_SIZE": c["pool_size"],
+            **cyclegan.settings_of_options(c),
+        },
+        "LOSSES": {
+            "ADVERSARIAL": {"NAME": ADVERSARIAL[c["gan_mode"]], "CRITIC_WEIGHT": 0.5},
+            "CYCLE_A": {"NAME": "l1", "WEIGHT": c["lambda_A"]},
+            "CYCLE_B": {"NAME": "l1", "WEIGHT": c["lambda_B"]},
+        },
+        "DOMAINS": {"A": {"CHANNELS": c["input_nc"]}, "B": {"CHANNELS": c["output_nc"]}},
+        "OPTIM": {"DEFAULT": adam(c)},
+    }
+    if c["lambda_identity"]:
+        for letter in "AB":
+            weight = c["lambda_identity"] * c[f"lambda_{letter}"]
+            tree["LOSSES"][f"IDENTITY_{letter}"] = {"NAME": "l1", "WEIGHT": weight}
+    return tree
+
+
+def names_of(kind: str) -> Any:
+    """The original's names of a kind of network to ours."""
+    return cyclegan.generator_names if kind.startswith("G") else cyclegan.discriminator_names
+
+
+def directed(case: Case, prefix: str) -> dict[str, Tensor]:
+    """A batch as it enters: with `direction` BtoA, the data's B is real_A."""
+    a, b = case[f"{prefix}A"], case[f"{prefix}B"]
+    return {"x_a": b, "x_b": a} if case.config["direction"] == "BtoA" else {"x_a": a, "x_b": b}
+
+
+CYCLEGAN = [
+    pytest.param(c.values[0], layout, share, fused, marks=c.marks, id=f"{c.id}-{i}")
+    for c in cases("cyclegan")
+    for i, (layout, share, fused) in enumerate(
+        itertools.product(LAYOUTS, ("derived", "none"), (True, False))
+    )
+]
+
+
+@pytest.mark.parametrize(("path", "channels_last", "share", "fused"), CYCLEGAN)
+def test_cyclegan_and_pix2pix(path, channels_last, share, fused):
+    case = Case(path)
+    paired = case.info["kind"] == "pix2pix"
+    tree = pix2pix_tree(case) if paired else cyclegan_tree(case)
+    x = directed(case, "step0/")
+    tree["OPTIM"]["DEFAULT"]["FUSED"] = fused
+    tree["ENGINE"] = {
+        "BATCH_SIZE": len(x["x_a"]),
+        "SHARE": share,
+        "CHANNELS_LAST": channels_last,
+    }
+    sizes = {n: tuple(x[f"x_{n}"].shape[2:]) for n in ("a", "b")}
+    replay = Replay(path, tree, sizes)
+    if paired:
+        nets = {n: (p, names_of(n)) for n, p in (("G", "generator"), ("D", "discriminator"))}
+    else:
+        nets = {
+            "G_A": ("b.generator", names_of("G")),
+            "G_B": ("a.generator", names_of("G")),
+            "D_A": ("b.discriminator", names_of("D")),
+            "D_B": ("a.discriminator", names_of("D")),
+        }
+    replay.load(nets)
+    if paired:
+        steps = range(len(case.info["losses"]))
+        masks = [mask for step in steps for mask in case.row(f"step{step}/mask")]
+        replay_dropout(replay.training.model.generator, masks)
+    for step, losses in enumerate(case.info["losses"]):
+        inputs = directed(case, f"step{step}/")
+        if not paired:
+            inputs |= pool_draws(case, step)
+        parts = replay.training.step(inputs, step, rate=losses["lr"])
+        ours = pix2pix_losses(parts, case) if paired else cyclegan_losses(parts, case)
+        replay.losses(step, ours)
+    first, second = (["D"], ["G"]) if paired else (["G_A", "G_B"], ["D_A", "D_B"])
+    replay.gradients(0, first)
+    replay.gradients(1, second)
+    replay.final()
+    replay.check()
+
+
+def pool_draws(case: Case, step: int) -> dict[str, Tensor]:
+    found = {}
+    for letter in "AB":
+        draws = case.under(f"step{step}/fake_{letter}_pool")
+        if draws:
+            found[f"swap_{letter.lower()}"] = draws["p"].double()
+            found[f"slot_{letter.lower()}"] = draws["id"].long()
+        else:
+            count = len(case[f"step{step}/A"])
+            found[f"swap_{letter.lower()}"] = torch.zeros(count)
+            found[f"slot_{letter.lower()}"] = torch.zeros(count, dtype=torch.long)
+    return found
+
+
+def cyclegan_losses(parts: dict[str, Tensor], case: Case) -> dict[str, Any]:
+    c = case.config
+    found = {
+        "loss_G_A": parts["generators/adversarial/d_ab"],
+        "loss_G_B": parts["generators/adversarial/d_ba"],
+        "loss_cycle_A": c["lambda_A"] * parts["generators/cycle_a/x_aba"],
+        "loss_cycle_B": c["lambda_B"] * parts["generators/cycle_b/x_bab"],
+        "loss_D_A": 0.5 * parts["discriminators/adversarial/d_pool_ab"],
+        "loss_D_B": 0.5 * parts["discriminators/adversarial/d_pool_ba"],
+        "loss_G": parts["generators/total"],
+    }
+    if c["lambda_identity"]:
+        found["loss_idt_A"] = (
+            c["lambda_identity"] * c["lambda_B"] * parts["generators/identity_b/x_bb"]
+        )
+        found["loss_idt_B"] = (
+            c["lambda_identity"] * c["lambda_A"] * parts["generators/identity_a/x_aa"]
+        )
+    return {name: value for name, value in found.items() if name in case.info["losses"][0]}
+
+
+def pix2pix_tree(case: Case) -> dict[str, Any]:
+    c = case.config
+    return {
+        "MODEL": {"NAME": "pix2pix", **cyclegan.settings_of_options(c)},
+        "LOSSES": {
+            "ADVERSARIAL": {"NAME": ADVERSARIAL[c["gan_mode"]], "CRITIC_WEIGHT": 0.5},
+            "IMAGE_RECON": {"NAME": "l1", "WEIGHT": c["lambda_L1"]},
+        },
+        "DOMAINS": {"A": {"CHANNELS": c["input_nc"]}, "B": {"CHANNELS": c["output_nc"]}},
+        "OPTIM": {"DEFAULT": adam(c)},
+    }
+
+
+def pix2pix_losses(parts: dict[str, Tensor], case: Case) -> dict[str, Any]:
+    return {
+        "loss_G_GAN": parts["generator/adversarial/d_ab"],
+        "loss_G_L1": case.config["lambda_L1"] * parts["generator/image_recon/x_ab"],
+    }
