@@ -24,6 +24,7 @@ __all__ = [
     "WeightsError",
     "an",
     "counted",
+    "duration",
     "suggest",
 ]
 
@@ -50,6 +51,18 @@ def an(noun: str) -> str:
 def counted(count: int, noun: str) -> str:
     """A number with its noun: `1 image`, `2 images`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A time to read: `2 h 5 min`, `3 min 20 s`, `12 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 class MunitZooError(Exception):
