@@ -158,7 +158,5 @@ def test_a_killed_loader_is_an_error_of_ours():
 
     got = together(batches(), Stop(), Alone())
     assert next(got) == 0
-    with pytest.raises(
-        DataError, match="could not be loaded: .*reset by peer"
-    ):
+    with pytest.raises(DataError, match="could not be loaded: .*reset by peer"):
         next(got)
