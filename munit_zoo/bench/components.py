@@ -52,6 +52,6 @@ def _measures(batch: int, size: int) -> Measures:
         stride=STRIDE,
         style=STYLE,
         out=3,
-        mapped=16 * WIDTH,  # 8 AdaIN layers: a weight and a bias each
+        mapped=(16 * WIDTH, STYLE),  # 8 AdaIN layers, a weight and a bias each; a style code
         domains=2,
     )
