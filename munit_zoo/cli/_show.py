@@ -138,6 +138,8 @@ def doctor(_: argparse.Namespace) -> int:
             print(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             print(f"{name}: not installed. pip install {name}")
+        except Exception as error:  # whatever damaged metadata raise
+            print(f"{name}: its metadata cannot be read ({error}). Install it again.")
     sound = _devices_report()
     for extra, module, use in (("test", "pytest", "plug-ins' conformance tests"),):
         if importlib.util.find_spec(module) is None:
