@@ -23,6 +23,7 @@ from munit_zoo.models import (
     TranslationModel,
     Update,
     UpdateOptions,
+    Values,
     tensor,
 )
 
@@ -156,7 +157,7 @@ def test_what_nothing_changed_is_computed_once_and_carries_its_gradient():
     _, objective = chain()
     assert operations(objective) == [["y", "v", "d_v", "d_b"], ["d_v'"]]
     first, second = objective.codes(objective.pattern())
-    assert second.given == ["v"]
+    assert second.given == ["y", "v"]
     graphs = {operation.slot: operation.of for operation in first.operations}
     assert graphs == {"y": 1, "v": 1, "d_v": 0, "d_b": 0}
     (_, _, judged), (_, made, gradients) = run_updates(objective, INPUTS, 1.0)
@@ -179,9 +180,7 @@ def test_a_taken_value_is_as_it_was_before_the_step():
     makes = Update("maker", ("maker",), {"adversarial": [Fool("d_v")]})
     terms = {"adversarial": [Critic("d_v", "d_b")]}
     _, objective = chain(makes, Update("judge", ("judge",), terms, takes=("v",)))
-    assert operations(objective) == [["y", "v", "d_v"], ["d_v'", "d_b"]] or operations(
-        objective
-    ) == [["y", "v", "d_v"], ["d_b"]]
+    assert operations(objective) == [["y", "v", "d_v"], ["d_v'", "d_b"]]
     _, (_, judged, gradients) = run_updates(objective, INPUTS, 1.0)
     assert judged["adversarial/d_v"] == 3 * 2 * 5 - 3  # with the maker before its step
     assert gradients == {"judge.w": torch.tensor(2 * 5 - 1.0)}
@@ -347,11 +346,10 @@ def test_each_update_compiles_as_one_graph(name: str):
     objective = objective_of(ZOO[name]())
     inputs = inputs_of(objective)
     codes = objective.codes(objective.pattern())
+    objective.planner.all_twins()
     weights = {key: torch.ones(()) for key in objective.weights(0, 1)}
 
     def iteration(inputs: dict[str, Tensor]) -> list[Tensor]:
-        from munit_zoo.models import Values
-
         values, losses = Values(inputs), []
         for code in codes:
             losses.append(objective.steps[code.index](code, values, weights)[0])
