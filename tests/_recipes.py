@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from munit_zoo.domains import Domain
 from munit_zoo.losses import AdversarialLoss, NamesLoss
-from munit_zoo.models import Critic, Fool, Objective, Term, TranslationModel, Values
+from munit_zoo.models import Critic, Fool, Graph, Objective, Term, TranslationModel, Values
 from munit_zoo.models.cyclegan import CycleGan
 from munit_zoo.models.munit import Munit
 from munit_zoo.models.outline import own_terms
@@ -128,9 +128,7 @@ class Slope(NamesLoss):
 
     def forward(self, result: Any, by: Tensor) -> Tensor:
         parts = [result] if isinstance(result, Tensor) else result
-        (gradient,) = torch.autograd.grad(
-            sum(part.sum() for part in parts), by, create_graph=True
-        )
+        (gradient,) = torch.autograd.grad(sum(part.sum() for part in parts), by, create_graph=True)
         return gradient.square().mean()
 
 
@@ -212,20 +210,7 @@ def run_plainly(
             drawn[name] += 1
         values = {name: latest[name] for name in update.takes if name in latest}
 
-        def value(name: str, values: dict[str, Any] = values) -> Any:
-            if name not in values:
-                if name in graph.inputs:
-                    due = graph.redraws(name) - drawn.get(name, 0) if redraw else 0
-                    value = inputs[name + "'" * due]
-                    differentiable = value.is_floating_point() and name not in graph.draws
-                    values[name] = value.clone().requires_grad_(differentiable)
-                else:
-                    node = graph.nodes[name]
-                    arguments = [value_of(argument) for argument in node.arguments]
-                    values[name] = node.method(pair[node.exchanged], *arguments)
-            return values[name]
-
-        value_of = value
+        value = _Lazily(graph, pair, inputs, dict(drawn) if redraw else None, values)
         needed = objective.planner.reached(index, objective.uses[index])
         for name in graph.nodes:  # in the order of definitions, as stateful networks are called
             if name in needed:
@@ -254,6 +239,41 @@ def run_plainly(
         latest |= {name: _detached(value) for name, value in values.items()}
         found.append((update.name, parts, gradients))
     return found
+
+
+class _Lazily:
+    """Values by name, each computed when it is first asked for.
+
+    drawn: how often each random input was redrawn so far; None: never, whatever updates say.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        pair: tuple[Any, Any],
+        inputs: Mapping[str, Tensor],
+        drawn: Mapping[str, int] | None,
+        values: dict[str, Any],
+    ) -> None:
+        self.graph, self.pair, self.inputs = graph, pair, inputs
+        self.drawn, self.values = drawn, values
+
+    def __call__(self, name: str) -> Any:
+        if name not in self.values:
+            self.values[name] = self._input(name) if name in self.graph.inputs else self._node(name)
+        return self.values[name]
+
+    def _input(self, name: str) -> Tensor:
+        due = 0
+        if self.drawn is not None:
+            due = self.graph.redraws(name) - self.drawn.get(name, 0)
+        value = self.inputs[name + "'" * due]
+        differentiable = value.is_floating_point() and name not in self.graph.draws
+        return value.clone().requires_grad_(differentiable)
+
+    def _node(self, name: str) -> Any:
+        node = self.graph.nodes[name]
+        return node.method(self.pair[node.exchanged], *map(self, node.arguments))
 
 
 def _trained(objective: Objective, index: int) -> dict[str, nn.Parameter]:

@@ -289,9 +289,9 @@ def test_an_unused_side_of_a_term_costs_nothing():
     terms = [Term("adversarial", Logits(), weight=1.0, critic_weight=0.0)]
     _, objective = chain(terms=terms)
     assert operations(objective) == [["y", "v", "d_v"]]
-    assert [objective.graph.updates[c.index].name for c in objective.codes(objective.pattern())] == [
-        "maker"
-    ]
+    assert [
+        objective.graph.updates[c.index].name for c in objective.codes(objective.pattern())
+    ] == ["maker"]
 
 
 # Iterations that differ
@@ -329,9 +329,7 @@ def test_a_lazy_term_rests_with_all_that_only_it_reads():
     terms = [Term("adversarial", Logits()), Term("slope", Slope(), every=4)]
     _, objective = chain(Update(judges.name, judges.trains, both), makes, terms=terms)
     assert [objective.pattern(iteration)[1] for iteration in (0, 1, 4)] == [(), ("slope",), ()]
-    found = [
-        set(run_updates(objective, INPUTS, iteration=iteration)[0][1]) for iteration in (0, 1)
-    ]
+    found = [set(run_updates(objective, INPUTS, iteration=iteration)[0][1]) for iteration in (0, 1)]
     assert found == [{"adversarial/d_v", "slope/d_b"}, {"adversarial/d_v"}]
     assert objective.weights(0, 10)["slope", False] == 4.0
 
