@@ -25,12 +25,16 @@ __all__ = [
     "an",
     "counted",
     "duration",
+    "quoted",
+    "shortened",
     "suggest",
 ]
 
 
 def suggest(word: str, known: Iterable[str], *, limit: int = 3) -> str:
     """The sentence "Did you mean 'x'?" for the nearest of `known`, or "" when nothing is near."""
+    if len(word) > 200:
+        return ""  # nothing is near, and to find that out takes long
     by_fold = {candidate.casefold(): candidate for candidate in known}
     for candidate in list(by_fold.values()):
         # a part is enough: 'adian' is near 'adain_resnet'
@@ -51,6 +55,16 @@ def an(noun: str) -> str:
 def counted(count: int, noun: str) -> str:
     """A number with its noun: `1 image`, `2 images`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def shortened(text: str, limit: int = 80) -> str:
+    """A text for a message, its middle left out where it is long."""
+    return text if len(text) <= limit else f"{text[: limit // 2]}…{text[-(limit // 4) :]}"
+
+
+def quoted(value: object) -> str:
+    """A value's repr for a message, shortened."""
+    return shortened(repr(value))
 
 
 def duration(seconds: float) -> str:
@@ -137,7 +151,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = f" ({self.origin})" if self.origin else ""
-        return f"{self.path or 'config'}{where}: {self.message}"
+        return f"{shortened(self.path, 200) or 'config'}{where}: {self.message}"
 
 
 class ConfigError(MunitZooError):

@@ -16,9 +16,30 @@ from munit_zoo.blocks.norms import NoNorm
 from munit_zoo.blocks.residual import ResidualBlock
 from munit_zoo.errors import ContractError
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
-from munit_zoo.registry.ranges import Count, Odd, OpenFraction, Positive, PositiveFloat
+from munit_zoo.registry.ranges import (
+    Halvings,
+    Layers,
+    Odd,
+    OpenFraction,
+    PositiveFloat,
+    Scales,
+    Width,
+)
 
-__all__ = ["ResnetGenerator", "UnetGenerator"]
+__all__ = ["Ones", "ResnetGenerator", "UnetGenerator"]
+
+
+class Ones(nn.Module):
+    """Ones everywhere, (N, out_channels, H, W): as a mask, one that keeps everything."""
+
+    stride = 1
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x[:, :1]).expand(-1, self.out_channels, -1, -1)
 
 
 class ResnetGenerator(nn.Module):
@@ -46,9 +67,9 @@ class ResnetGenerator(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        dim: Positive = 64,
-        blocks: Count = 9,
-        downsamples: Count = 2,
+        dim: Width = 64,
+        blocks: Layers = 9,
+        downsamples: Halvings = 2,
         kernel_size: Odd = 7,
         downsample: Literal["strided", "blur"] = "strided",
         upsample: Literal["transposed", "bilinear"] = "transposed",
@@ -102,6 +123,7 @@ class ResnetGenerator(nn.Module):
         layers += [ACTIVATIONS.factory(output_activation)()]
         self.layers = nn.Sequential(*layers)
         self._activation = type(make_activation())
+        self.in_channels = in_channels
         self.stride = 2**downsamples
         initialise(self, init, gain=init_gain, norms=True)
 
@@ -119,11 +141,7 @@ class ResnetGenerator(nn.Module):
 
         Raises ContractError for numbers that are no layer's.
         """
-        wanted = sorted(set(layers))
-        if not wanted or wanted[0] < 0 or wanted[-1] >= len(self.layers):
-            raise ContractError(
-                f"the layers {tuple(layers)}: the generator's are 0 to {len(self.layers) - 1}"
-            )
+        wanted = self._known(layers)
         found = []
         for index, layer in enumerate(self.layers[: wanted[-1] + 1]):
             x = layer(x)
@@ -131,6 +149,23 @@ class ResnetGenerator(nn.Module):
                 activation = self._activation_after(index)
                 found.append(x if activation is None else activation(x))
         return found
+
+    def feature_channels(self, layers: Sequence[int]) -> list[int]:
+        """Channels of each of these layers' `features`."""
+        wanted, channels, found = self._known(layers), self.in_channels, []
+        for index, layer in enumerate(self.layers):
+            channels = getattr(layer, "out_channels", channels)
+            if index in wanted:
+                found.append(channels)
+        return found
+
+    def _known(self, layers: Sequence[int]) -> list[int]:
+        wanted = sorted(set(layers))
+        if not wanted or wanted[0] < 0 or wanted[-1] >= len(self.layers):
+            raise ContractError(
+                f"the layers {tuple(layers)}: the generator's are 0 to {len(self.layers) - 1}"
+            )
+        return wanted
 
     def _activation_after(self, index: int) -> nn.Module | None:
         """The activation that a layer's output goes straight into."""
@@ -166,8 +201,8 @@ class UnetGenerator(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        levels: Positive = 8,
-        dim: Positive = 64,
+        levels: Scales = 8,
+        dim: Width = 64,
         norm: Slot[Norm] = slot("batch"),
         activation: Slot[Activation] = slot("relu"),
         down_activation: Slot[Activation] = slot("lrelu"),

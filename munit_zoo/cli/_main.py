@@ -24,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     parser = _parser()
-    chosen, rest = parser.parse_known_args(arguments)
+    chosen, rest = parser.parse_known_args(
+        _joined(sys.argv[1:] if arguments is None else arguments)
+    )
     if rest:  # argparse leaves KEY=VALUE behind options over
         if not hasattr(chosen, "overrides") or any(word.startswith("-") for word in rest):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -59,6 +61,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
 
 
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Arguments in which `--data`, which may be followed by `all`, is one word with what it says:
+    argparse would take any word after it, a config's name too."""
+    words: list[str] = []
+    for word in arguments:
+        if words and words[-1] == "--data=first" and word == "all":
+            words[-1] = "--data=all"
+        else:
+            words.append("--data=first" if word == "--data" else word)
+    return words
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="munit-zoo",
@@ -88,7 +102,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--plain", action="store_true", help="only YAML, to save and load")
     command = _add(actions, "check", "_show:config_check", "check it and try all shapes")
     _config(command)
-    command.add_argument("--data", action="store_true", help="look for the images, too")
+    command.add_argument(
+        "--data",
+        choices=("first", "all"),
+        metavar="all",
+        help="find the images, too, and open the first of each domain, or all",
+    )
     command = _add(actions, "diff", "_show:config_diff", "what differs between two configs")
     _config(command)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from munit_zoo.config import Config, bind
 from munit_zoo.errors import UsageError
-from munit_zoo.models import Objective, TranslationModel
+from munit_zoo.models import Objective
 
 __all__ = [
     "Compile",
@@ -27,7 +27,6 @@ __all__ = [
     "make_capturable",
     "memory_format",
     "networks_in",
-    "networks_of",
     "set_rate",
 ]
 
@@ -42,15 +41,9 @@ _MODES = {
 _LIMIT = 64  # forms of one function that are kept: networks, domains, with and without gradient
 
 
-def networks_of(model: TranslationModel) -> list[nn.Module]:
-    """The networks of a model's domains: encoders, decoders, discriminators."""
-    networks = [network for domain in model.generators.values() for network in domain.children()]
-    return [*networks, *model.discriminators.values()]
-
-
 def networks_in(objective: Objective) -> list[nn.Module]:
     """Criteria that hold a network, as the perceptual loss does."""
-    criteria = [*objective.losses.criteria.values(), *objective.critics.criteria.values()]
+    criteria = objective.criteria.values()
     return [c for c in criteria if next(c.parameters(), None) is not None]
 
 

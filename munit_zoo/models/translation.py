@@ -17,7 +17,7 @@ from munit_zoo.models.plan import Operation, run, straight
 from munit_zoo.models.recipe import ANY, Translation
 from munit_zoo.models.views import views
 
-__all__ = ["Translator"]
+__all__ = ["Translator", "Way"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Translator:
             self._no_styles(styles, latents, paired)
             operations = self._operations((translation.output,), (translation.source,))
             outputs = [
-                self._run(operations, {translation.source: part}, way)[translation.output][:, None]
+                self.run(operations, {translation.source: part}, way)[translation.output][:, None]
                 for part in padded.split(at_once)
             ]
         else:
@@ -121,10 +121,8 @@ class Translator:
         """Some images, each in its K styles (n, K, S): (n, K, C, H, W)."""
         translation = way.translation
         style = str(translation.style)
-        given = (translation.source, style)
-        operations = self._operations((translation.output,), given)
-        before, after = _split(operations, style)
-        values = self._run(before, {translation.source: x}, way)
+        before, after = self.halves(way)
+        values = self.run(before, {translation.source: x}, way)
         # what the style-dependent part reads of the rest is computed once an image
         read = {r.slot for operation in after for r in operation.reads}
         shared = {name: value for name, value in values.items() if name in read}
@@ -135,7 +133,7 @@ class Translator:
         for part in torch.arange(len(flat), device=x.device).split(at_once):
             piece = {name: _rows(value, rows[part], count) for name, value in shared.items()}
             piece[style] = flat[part]
-            outputs.append(self._run(after, piece, way)[translation.output])
+            outputs.append(self.run(after, piece, way)[translation.output])
         return torch.cat(outputs).unflatten(0, (count, kinds))
 
     def reconstruct(self, x: Tensor, domain: Domain) -> Tensor:
@@ -152,7 +150,7 @@ class Translator:
         name = str(way.translation.reconstruction)
         operations = self._operations((name,), (way.translation.source,))
         outputs = [
-            self._run(operations, {way.translation.source: part}, way)[name]
+            self.run(operations, {way.translation.source: part}, way)[name]
             for part in padded.split(_at_once(padded, None))
         ]
         return torch.cat(outputs)[..., : size[0], : size[1]]
@@ -227,7 +225,7 @@ class Translator:
             raise UsageError(f"latents are (K, {length}), got {tuple(latents.shape)}")
         flat = latents.reshape(-1, length).to(self.model.device, self.model.dtype)
         operations = self._operations((style,), (latent,))
-        codes = self._run(operations, {latent: flat}, way)[style]
+        codes = self.run(operations, {latent: flat}, way)[style]
         return codes.unflatten(0, latents.shape[:-1])
 
     def encoded(self, x: Tensor, way: Way, at_once: int | None = None) -> Tensor:
@@ -243,7 +241,7 @@ class Translator:
         parts = x.split(at_once or _at_once(x, None))
         return torch.cat(
             [
-                self._run(operations, {translation.example: part}, way)[translation.encoded]
+                self.run(operations, {translation.example: part}, way)[translation.encoded]
                 for part in parts
             ]
         )
@@ -320,12 +318,20 @@ class Translator:
 
     # Running
 
+    def halves(self, way: Way) -> tuple[list[Operation], list[Operation]]:
+        """What a translation computes without its style, once an image, and what it computes of
+        both."""
+        style = str(way.translation.style)
+        given = (way.translation.source, style)
+        return _split(self._operations((way.translation.output,), given), style)
+
     def _operations(self, want: Sequence[str], given: Sequence[str]) -> list[Operation]:
         return straight(self.graph, want, given, views(self.model))
 
-    def _run(
+    def run(
         self, operations: Sequence[Operation], values: Mapping[str, Any], way: Way
     ) -> dict[str, Any]:
+        """The values, and what operations compute of them."""
         first = next(v for v in values.values() if isinstance(v, Tensor))
         known = self._with_inputs(operations, values, way, len(first))
         run(operations, known)

@@ -12,7 +12,7 @@ from _golden import BOUND, CASES, FOLDER, STATISTICS, Recorded, stand_in_vgg
 from torch import Tensor
 
 from munit_zoo.bench.reference import ReferenceTrainer
-from munit_zoo.bench.reference_settings import GENERALISED, hyperparameters_of
+from munit_zoo.bench.reference.settings import GENERALISED, hyperparameters_of
 from munit_zoo.config import load_config, resolve_data
 from munit_zoo.errors import UsageError
 from munit_zoo.interop import nvlabs

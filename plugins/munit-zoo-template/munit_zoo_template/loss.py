@@ -1,4 +1,4 @@
-"""A pair loss."""
+"""A loss of tensors that a recipe names."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from munit_zoo.bench.reference_networks import ACTIVATIONS, GAN_LOSSES, INITS, PADS
+from munit_zoo.bench.reference.networks import ACTIVATIONS, GAN_LOSSES, INITS, PADS
 from munit_zoo.config import Config, resolve_data
 from munit_zoo.errors import UsageError
 from munit_zoo.interop import nvlabs
@@ -111,6 +111,8 @@ def hyperparameters_of(config: Config) -> tuple[dict[str, Any], Kind]:
     if kind not in ("munit", "unit"):
         raise _foreign("MODEL.NAME", kind, "munit")
     leaves, its = dict(_leaves(config)), _described({}, kind)
+    for letter, name in zip("AB", config.DOMAINS, strict=True):  # whatever the user calls them
+        leaves[f"DOMAINS.{letter}.CHANNELS"] = config.DOMAINS[name].CHANNELS
     for path in _COMPONENTS:
         if path in its and leaves[path] != its[path]:
             raise _foreign(path, leaves[path], its[path])
