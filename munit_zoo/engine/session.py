@@ -253,7 +253,8 @@ class Session:
             if tensor is not None:
                 raise self._diverged(f"a weight is not finite: {tensor}")
             record = self.run.record()
-            info = {key: record[key] for key in ("config_sha256", "components") if key in record}
+            kept = ["config_sha256", "components"]
+            info = {key: record[key] for key in kept if key in record}
             snapshot = self.run.save(captured, info, keep=self.engine.KEEP)
             self.saved = self.state.iteration
             self.board.flush()
