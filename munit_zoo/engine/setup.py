@@ -23,6 +23,7 @@ from munit_zoo.engine.acceleration import (
     memory_format,
     set_rate,
 )
+from munit_zoo.engine.devices import allow_unused_parameters
 from munit_zoo.engine.runs import (
     INEXACT,
     Change,
@@ -227,6 +228,8 @@ def set_up(
     model.to(memory_format=layout)  # type: ignore[call-overload]
     model.train()
     fabric.to_device(model)
+    if rehearsal.partial:
+        allow_unused_parameters(fabric)
     groups = build_optimizers(config, model, objective)
     schedule = bind("schedule", config.OPTIM.SCHEDULE)()
     rates = Rates([group.optimizer for group in groups], schedule, config.ENGINE.ITERATIONS)

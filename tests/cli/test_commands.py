@@ -189,7 +189,7 @@ def test_translate_with_examples_and_between_styles(run, image, tmp_path, capsys
     ("inputs", "to", "message"),
     [
         (["nowhere.png"], "b", "there is no image or folder nowhere.png"),
-        (["{image}"], "q", "to 'q': it cannot"),
+        (["{image}"], "q", "the model has no domain 'q'; it has a, b"),
         (["{gray}"], "b", "has 1 channel, the run's domain A has 3: convert the image"),
         (["{broken}"], "b", "broken.png cannot be read"),
     ],
