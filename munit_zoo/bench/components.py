@@ -5,21 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from munit_zoo.testing.subjects import KINDS as SUBJECTS
 from munit_zoo.testing.subjects import Measures, Subject, subject_of
 
 __all__ = ["KINDS", "build_component"]
 
-KINDS = (
-    "norm",
-    "activation",
-    "content_encoder",
-    "style_encoder",
-    "decoder",
-    "generator",
-    "mapping",
-    "discriminator",
-    "loss",
-)
+KINDS = tuple(kind for kind in SUBJECTS if kind != "model")  # recipes are measured in training
 
 WIDTH, STRIDE, STYLE = 256, 4, 8
 """Channels and stride of a content code, length of a style code: MUNIT's as published."""
@@ -61,6 +52,6 @@ def _measures(batch: int, size: int) -> Measures:
         stride=STRIDE,
         style=STYLE,
         out=3,
-        mapped=16 * WIDTH,  # 8 AdaIN layers: a weight and a bias each
+        mapped=(16 * WIDTH, STYLE),  # 8 AdaIN layers, a weight and a bias each; a style code
         domains=2,
     )

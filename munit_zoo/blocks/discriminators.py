@@ -12,7 +12,7 @@ from munit_zoo.blocks.filters import BlurDownsample
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.errors import GraphError
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
-from munit_zoo.registry.ranges import Positive, PositiveFloat
+from munit_zoo.registry.ranges import Depth, PositiveFloat, Scales, Width
 
 __all__ = ["MultiscalePatchDiscriminator", "PatchDiscriminator", "PixelDiscriminator"]
 
@@ -35,10 +35,10 @@ class MultiscalePatchDiscriminator(nn.Module):
         self,
         in_channels: int,
         *,
-        dim: Positive = 64,
-        layers: Positive = 4,
-        scales: Positive = 3,
-        kernel_size: Positive = 4,
+        dim: Width = 64,
+        layers: Depth = 4,
+        scales: Scales = 3,
+        kernel_size: Depth = 4,
         norm: Slot[Norm] = slot("none"),
         activation: Slot[Activation] = slot("lrelu"),
         pad_type: PadType = "reflect",
@@ -134,8 +134,8 @@ class PatchDiscriminator(nn.Module):
         self,
         in_channels: int,
         *,
-        dim: Positive = 64,
-        layers: Positive = 3,
+        dim: Width = 64,
+        layers: Depth = 3,
         downsample: Literal["strided", "blur"] = "strided",
         norm: Slot[Norm] = slot("instance"),
         activation: Slot[Activation] = slot("lrelu"),
@@ -218,7 +218,7 @@ class PixelDiscriminator(nn.Module):
         self,
         in_channels: int,
         *,
-        dim: Positive = 64,
+        dim: Width = 64,
         norm: Slot[Norm] = slot("instance"),
         activation: Slot[Activation] = slot("lrelu"),
         weight_norm: WeightNorm = "none",

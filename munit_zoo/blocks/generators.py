@@ -16,7 +16,15 @@ from munit_zoo.blocks.norms import NoNorm
 from munit_zoo.blocks.residual import ResidualBlock
 from munit_zoo.errors import ContractError
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
-from munit_zoo.registry.ranges import Count, Odd, OpenFraction, Positive, PositiveFloat
+from munit_zoo.registry.ranges import (
+    Halvings,
+    Layers,
+    Odd,
+    OpenFraction,
+    PositiveFloat,
+    Scales,
+    Width,
+)
 
 __all__ = ["Ones", "ResnetGenerator", "UnetGenerator"]
 
@@ -59,9 +67,9 @@ class ResnetGenerator(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        dim: Positive = 64,
-        blocks: Count = 9,
-        downsamples: Count = 2,
+        dim: Width = 64,
+        blocks: Layers = 9,
+        downsamples: Halvings = 2,
         kernel_size: Odd = 7,
         downsample: Literal["strided", "blur"] = "strided",
         upsample: Literal["transposed", "bilinear"] = "transposed",
@@ -193,8 +201,8 @@ class UnetGenerator(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        levels: Positive = 8,
-        dim: Positive = 64,
+        levels: Scales = 8,
+        dim: Width = 64,
         norm: Slot[Norm] = slot("batch"),
         activation: Slot[Activation] = slot("relu"),
         down_activation: Slot[Activation] = slot("lrelu"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from munit_zoo.domains import Domain
 from munit_zoo.errors import GraphError, an
 from munit_zoo.registry import CORE, REGISTRIES, Entry, Registry, registry
 
@@ -137,6 +138,8 @@ def doctor(_: argparse.Namespace) -> int:
             print(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             print(f"{name}: not installed. pip install {name}")
+        except Exception as error:  # whatever damaged metadata raise
+            print(f"{name}: its metadata cannot be read ({error}). Install it again.")
     sound = _devices_report()
     for extra, module, use in (("test", "pytest", "plug-ins' conformance tests"),):
         if importlib.util.find_spec(module) is None:
@@ -309,12 +312,49 @@ def config_check(chosen: argparse.Namespace) -> None:
     for name in rehearsal.unreached_networks():
         print(f"frozen, no active term reaches it: {name}")
     if chosen.data:
-        for split in ("train", "test"):
-            for domain in domains_of(config):
-                dataset = data(domain, split)
-                dataset.prepare()
-                details = ", ".join(f"{k} {v}" for k, v in dataset.describe().items() if v)
-                print(f"data {split} {domain.name.upper()}: {details}")
+        _check_images(data, domains_of(config), every=chosen.data == "all")
+
+
+def _check_images(data: Any, domains: Sequence[Domain], *, every: bool) -> None:
+    """Prints what is found in each split of each domain; raises DataError for unusable images."""
+    from munit_zoo.errors import DataError, counted
+
+    unusable = tried = 0
+    for split in ("train", "test"):
+        for domain in domains:
+            dataset = data(domain, split)
+            if every and hasattr(dataset, "check"):
+                tally = _Tally()
+                wrong = dataset.check(tally)
+                tried += tally.count
+                for reason in wrong.values():
+                    print(f"data {split} {domain.key}: {reason}")
+                if wrong and getattr(dataset, "on_bad_image", "error") == "error":
+                    unusable += len(wrong)
+                    continue
+            dataset.prepare()
+            known = {k: v for k, v in dataset.describe().items() if v and k != "notes"}
+            details = ", ".join(f"{k} {v}" for k, v in known.items())
+            print(f"data {split} {domain.key}: {details}")
+            for note in getattr(dataset, "notes", ()):
+                print(f"  {note}")
+    if unusable:
+        raise DataError(f"{counted(unusable, 'image')} of {tried} cannot be used, listed above")
+    if tried:
+        print(f"every image was tried: {tried}")
+
+
+class _Tally:
+    """Counts images that were tried, on one line of a terminal."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, done: int, count: int) -> None:
+        self.count = done
+        if sys.stderr.isatty():
+            end = "\n" if done == count else ""
+            print(f"\r  {done:,} of {count:,} images tried", end=end, file=sys.stderr, flush=True)
 
 
 def _print_parameters(counts: Mapping[str, int]) -> None:

@@ -12,10 +12,18 @@ from munit_zoo.config._migrations import MIGRATIONS, SCHEMA_VERSION
 from munit_zoo.config._node import Config
 from munit_zoo.config._resolve import Dropped, Resolution, lay_over, resolve_layers, resolve_one
 from munit_zoo.config._schema import ROOT, MapOf, Schema, Section, Value, coerce, of_settings
-from munit_zoo.config._yaml import Node, node_from, parse_text, read_yaml
+from munit_zoo.config._yaml import DEEPEST, Node, node_from, parse_override, read_yaml
 from munit_zoo.config.settings import EngineSettings, UpdateSettings
 from munit_zoo.domains import Domain
-from munit_zoo.errors import ComponentError, ConfigError, ContractError, Problem, an
+from munit_zoo.errors import (
+    ComponentError,
+    ConfigError,
+    ContractError,
+    Problem,
+    an,
+    quoted,
+    shortened,
+)
 from munit_zoo.registry import LOSSES, MODELS, REGISTRIES, Entry, Factory, TermUse
 
 __all__ = [
@@ -30,6 +38,9 @@ __all__ = [
     "resolve_data",
     "update_settings",
 ]
+
+MOST_FILES = 200
+"""Files of a config, its bases among them: far above what is needed, far below what takes long."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ def resolve(source: str, overrides: Sequence[str] = ()) -> Resolved:
     require_sound_plugins()
     problems: list[Problem] = []
     path, label = find_config(source)
-    layers = _file_layers(path, label, [], problems)
+    layers = _file_layers(path, label, [], [], problems)
     layers += _override_layers(overrides, problems)
     return _finish(layers, problems, label)
 
@@ -132,14 +143,26 @@ def _recipe_problems(values: Mapping[str, Any], origins: Mapping[str, str]) -> l
 
 
 def _file_layers(
-    path: Path, label: str, chain: list[tuple[Path, str]], problems: list[Problem]
+    path: Path,
+    label: str,
+    chain: list[tuple[Path, str]],
+    files: list[Path],
+    problems: list[Problem],
 ) -> list[Node]:
-    """A file's layers, its bases' first."""
-    real = path.resolve()
+    """A file's layers, its bases' first. chain: the files that it is a base of. files: all that
+    were read so far."""
+    try:
+        real = path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a name with a zero
+        raise ConfigError([Problem("", f"{label} cannot be read: {error}")], source=label) from None
     if real in [seen for seen, _ in chain]:
         cycle = " -> ".join([*(seen for _, seen in chain), label])
         raise ConfigError([Problem("_BASE_", f"the files form a cycle: {cycle}")], source=label)
     chain = [*chain, (real, label)]
+    files.append(real)
+    if len(files) > MOST_FILES:
+        message = f"more than {MOST_FILES} files lie below, each counted as often as it is named"
+        raise ConfigError([Problem("_BASE_", message)], source=chain[0][1])
     tree = read_yaml(path, label)
     if not tree.is_map:
         raise ConfigError([Problem("", "is not a map of keys", label)], source=label)
@@ -149,7 +172,7 @@ def _file_layers(
     layers: list[Node] = []
     for name in _base_names(base, problems):
         below, below_label = _base_file(name, path, label, base.origin if base else "")
-        layers += _file_layers(below, below_label, chain, problems)
+        layers += _file_layers(below, below_label, chain, files, problems)
     return [*layers, Node(keys, tree.origin)]
 
 
@@ -161,7 +184,10 @@ def _base_names(base: Node | None, problems: list[Problem]) -> list[str]:
     except ValueError as error:
         problems.append(Problem("_BASE_", str(error), base.origin))
         return []
-    return [names] if isinstance(names, str) else list(names)
+    names = (names,) if isinstance(names, str) else names
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        problems.append(Problem("_BASE_", f"lists {quoted(name)} twice", base.origin))
+    return list(dict.fromkeys(names))
 
 
 def _base_file(name: str, path: Path, label: str, origin: str) -> tuple[Path, str]:
@@ -176,8 +202,14 @@ def _base_file(name: str, path: Path, label: str, origin: str) -> tuple[Path, st
             parts.pop()
         elif part != ".":
             parts.append(part)
-    if target.suffix in (".yaml", ".yml") and not target.is_file():
-        message = f"the base file {name!r} does not exist (looked for {'/'.join(parts)})"
+    try:
+        missing = target.suffix in (".yaml", ".yml") and not target.is_file()
+    except (OSError, ValueError):  # too long a name, or one with a zero
+        missing = True
+    if missing:
+        looked = "/".join(parts)
+        looked = f" (looked for {looked})" if len(looked) < 200 else ""
+        message = f"the base file {quoted(name)} does not exist{looked}"
         raise ConfigError([Problem("_BASE_", message, origin)], source=label)
     return target, "/".join(parts)
 
@@ -213,20 +245,17 @@ def _override_layers(overrides: Sequence[str], problems: list[Problem]) -> list[
     for text in overrides:
         key, equals, value = text.partition("=")
         words = key.strip().split(".")
-        if not equals or not all(words):
-            problems.append(
-                Problem("", f"an override is KEY=VALUE with a dotted key, got {text!r}")
-            )
+        if not equals or not all(words) or len(words) > DEEPEST:
+            message = f"an override is KEY=VALUE with a dotted key, got {quoted(text)}"
+            problems.append(Problem("", message))
             continue
         try:
-            node = parse_text(value, f"override {text}", lines=False)
+            node = parse_override(value, f"override {shortened(text, 200)}")
         except ConfigError as error:
             problems += [
                 Problem(f"{key}.{p.path}".strip("."), p.message, p.origin) for p in error.problems
             ]
             continue
-        if not value.strip():
-            node = Node(None, node.origin)
         if words == ["SCHEMA_VERSION"] and node.value != SCHEMA_VERSION:
             message = f"is a file's own; an override is of schema {SCHEMA_VERSION}. Leave it out"
             problems.append(Problem("SCHEMA_VERSION", message, node.origin))

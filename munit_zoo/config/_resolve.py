@@ -25,7 +25,7 @@ from munit_zoo.config._schema import (
     of_settings,
 )
 from munit_zoo.config._yaml import Node, node_from
-from munit_zoo.errors import ComponentError, Problem, an, counted, suggest
+from munit_zoo.errors import ComponentError, Problem, an, counted, quoted, suggest
 from munit_zoo.registry import REGISTRIES, Entry, SlotDefault
 
 __all__ = ["Dropped", "Resolution", "lay_over", "resolve_layers", "resolve_one"]
@@ -209,7 +209,7 @@ class _Resolver:
         for layer in layers:
             given = layer.value.get("NAME")
             if given is not None and not isinstance(given.value, str):
-                message = f"got {given.value!r}, expected the name of {an(schema.kind)}"
+                message = f"got {quoted(given.plain())}, expected the name of {an(schema.kind)}"
                 if given.value is None and "none" in REGISTRIES[schema.kind]:
                     message += ". For none at all write the word none"
                 self.problem(f"{path}.NAME", message, given.origin)
@@ -274,7 +274,7 @@ class _Resolver:
             elif layer.value is None and not kind:
                 continue
             else:
-                message = f"got {layer.value!r}, expected a map of keys"
+                message = f"got {quoted(layer.plain())}, expected a map of keys"
             self.problem(path, message, layer.origin)
         return good
 
@@ -288,7 +288,8 @@ class _Resolver:
                     continue
                 hint = suggest(key, known) or f"Known: {', '.join(known)}."
                 retired = retired_key(_join(path, key), child)
-                message = retired or f"{owner or path or 'a config'} has no key {key!r}. {hint}"
+                unknown = f"{owner or path or 'a config'} has no key {quoted(key)}. {hint}"
+                message = retired or unknown
                 self.problem(_join(path, key), message, child.origin)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from munit_zoo.config.settings import (
     TermSettings,
     UpdateSettings,
 )
-from munit_zoo.errors import suggest
+from munit_zoo.errors import shortened, suggest
 from munit_zoo.registry import MAY_CHANGE, Setting, read_signature, slot
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 MISSING: Any = object()
+LARGEST_INTEGER = 2**63 - 1
+LARGEST_NUMBER = 3.4028234663852886e38
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,7 @@ def coerce(annotation: Any, value: Any) -> Any:
     """
     if _holds_bool(value) and not _takes_bool(annotation):
         raise ValueError(_complaint(annotation, value))  # pydantic takes True for Literal[1]
+    _check_numbers(value)
     try:
         return TypeAdapter(annotation).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
@@ -175,6 +179,21 @@ def coerce(annotation: Any, value: Any) -> Any:
         if reasons:
             raise ValueError(f"{_show(value)}: {reasons[0][0].lower()}{reasons[0][1:]}") from None
         raise ValueError(_complaint(annotation, value)) from None
+
+
+def _check_numbers(value: Any) -> None:
+    """Raises ValueError for a number that tensors, files or random generators cannot hold."""
+    if isinstance(value, (list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_numbers(part)
+    elif isinstance(value, int) and not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
+        digits = len(f"{abs(value):x}") * 1.204
+        shown = value if digits < 40 else f"an integer of some {digits:.0f} digits"
+        raise ValueError(f"got {shown}, which does not fit in 64 bits: use a smaller one")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"got {value}: a number here is finite")
+    elif isinstance(value, float) and abs(value) > LARGEST_NUMBER:
+        raise ValueError(f"got {value}, which is too large for 32 bits (at most 3.4e38)")
 
 
 def _complaint(annotation: Any, value: Any) -> str:
@@ -190,7 +209,7 @@ def _show(value: Any) -> str:
         return "null"
     if isinstance(value, dict):
         return "a map"
-    return f"the {kind.get(type(value), type(value).__name__)} {json.dumps(value)}"
+    return f"the {kind.get(type(value), type(value).__name__)} {shortened(json.dumps(value))}"
 
 
 def expected(annotation: Any) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from munit_zoo.data._labels import Attributes, Classes
-from munit_zoo.data.images import MAX_PIXELS, Decoded, decode, mapping
+from munit_zoo.data.images import MAX_PIXELS, Decoded, decode, mapping, shown
 from munit_zoo.data.reading import unit_image
 from munit_zoo.data.seeding import rng
 from munit_zoo.data.transforms import Pipeline
@@ -101,7 +101,7 @@ class FileDataset:
 
         progress: told how many were tried, of how many.
         """
-        return self.skipped | self._unusable(self.files, progress)
+        return self._unusable(self.find(), progress)
 
     def _unusable(
         self,
@@ -193,7 +193,7 @@ class FileDataset:
         try:
             return self.pipeline.test(image) if rng is None else self.pipeline.train(image, rng)
         except DataError as error:
-            raise DataError(f"the image {path} cannot be used: {error}") from None
+            raise DataError(f"the image {shown(path)} cannot be used: {error}") from None
 
     def describe(self) -> dict[str, Any]:
         """What was found and how values are mapped."""

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,8 +59,8 @@ SUFFIXES = frozenset(
     ]  # lower case
 )
 
-MAX_PIXELS = 100_000_000
-"""Rows times columns of the largest image that is decoded, where no other limit is given."""
+MAX_PIXELS = 2**26
+"""Rows times columns of the largest image that is decoded, where no other limit is given: 8192²."""
 
 Pixels = NDArray[Any]
 """(C, H, W) in the file's own type."""
@@ -69,6 +70,9 @@ Colour = Literal["gray", "gray+alpha", "rgb", "rgb+alpha", "cmyk", "other"]
 _PNG_COLOUR = {1: 0, 2: 4, 3: 2, 4: 6}  # channels to PNG colour type
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 _TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# TIFF's PhotometricInterpretation
+_MIN_IS_WHITE, _RGB, _PALETTE, _SEPARATED, _YCBCR = 0, 2, 3, 5, 6
+_OTHER_SPACES = {_YCBCR: "YCbCr", 8: "CIELAB", 9: "ICCLAB", 10: "ITULAB"}
 _NPY_HEAD = b"\x93NUMPY"
 # those that Pillow may open: others run programs (EPS) or are no pictures
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "GIF", "PPM")
@@ -150,7 +154,7 @@ def _reason(error: Exception) -> str:
     if type(error).__name__ == "UnidentifiedImageError":
         return "it is of no known format"
     if type(error).__name__ == "TiffFileError":
-        return "it is not a TIFF file"
+        return "it is a damaged TIFF file"
     if isinstance(error, MemoryError):
         return "it does not fit in memory"
     lines = str(error).strip().splitlines()
@@ -306,7 +310,8 @@ def _read_tiff(path: Path, max_pixels: int) -> Decoded:
                 f"{page.compression.name}, which needs a further package: "
                 "pip install imagecodecs (or munit-zoo[tiff])"
             ) from None
-        tags = {name: page.tags.get(name) for name in ("Orientation", "ColorMap")}
+        orientation = page.tags.valueof("Orientation", default=1)
+        table = page.tags.valueof("ColorMap")
         photometric, extra = int(page.photometric), tuple(map(int, page.extrasamples))
         bits, compression = int(page.bitspersample), page.compression.name
     keep = [i for i, name in enumerate(axes) if name in "YX" or pixels.shape[i] > 1]
@@ -321,12 +326,13 @@ def _read_tiff(path: Path, max_pixels: int) -> Decoded:
     else:
         channel = next(i for i, name in enumerate(axes) if name not in "YX")
         pixels = np.ascontiguousarray(np.moveaxis(pixels, channel, 0))
-    if photometric == _YCBCR and "JPEG" not in compression:
+    space = _OTHER_SPACES.get(photometric)
+    if space is not None and not (photometric == _YCBCR and "JPEG" in compression):
         raise DataError(
-            f"the image {shown(path)} cannot be read: its colours are YCbCr; save it as RGB"
+            f"the image {shown(path)} cannot be read: its colours are {space}; save it as RGB"
         )
-    if photometric == _PALETTE and len(pixels) == 1 and tags["ColorMap"] is not None:
-        table = np.asarray(tags["ColorMap"].value)
+    if photometric == _PALETTE and len(pixels) == 1 and table is not None:
+        table = np.asarray(table).reshape(3, -1)
         table = table >> 8 if table.max() > 255 else table  # 16 bits, whatever writers put there
         pixels = table[:, pixels[0]].astype(np.uint8)
         photometric = _RGB
@@ -334,18 +340,8 @@ def _read_tiff(path: Path, max_pixels: int) -> Decoded:
         pixels, bits = pixels.astype(np.uint8) * 255, 8
     if photometric == _MIN_IS_WHITE and pixels.dtype.kind == "u":
         pixels = (2**bits - 1 - pixels).astype(pixels.dtype)
-    if tags["Orientation"] is not None:
-        pixels = _upright(pixels, tags["Orientation"].value)
+    pixels = _upright(pixels, orientation)
     return Decoded(pixels, _tiff_colour(len(pixels), photometric, extra), extra[:1] == (1,))
-
-
-_MIN_IS_WHITE, _RGB, _PALETTE, _SEPARATED, _YCBCR = (
-    0,
-    2,
-    3,
-    5,
-    6,
-)  # TIFF's PhotometricInterpretation
 
 
 def _tiff_colour(channels: int, photometric: int, extra: tuple[int, ...]) -> Colour:
@@ -379,6 +375,8 @@ def _read_npy(path: Path, max_pixels: int) -> Decoded:
                 f"the image {shown(path)} cannot be read: it holds Python objects, not numbers, "
                 "and objects in files are never loaded"
             ) from None
+        if "mmap length" in str(error):
+            raise DataError(f"the image {shown(path)} cannot be read: it is truncated") from None
         raise
     if stored.ndim not in (2, 3):
         raise DataError(
@@ -512,8 +510,25 @@ def to_unit(
     Raises DataError for floating-point pixels, and wider integers, without a range.
     """
     low, high = _limits(pixels.dtype, value_range, what, domain)
-    scaled = (pixels.astype(np.float64) - low) * (2 / (high - low)) - 1
-    return torch.from_numpy(scaled.astype(np.float32))
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    if pixels.dtype.kind in "ui" and pixels.dtype.itemsize <= 2:
+        table = _table(pixels.dtype.str, low, high)  # each value once, not each pixel
+        return torch.from_numpy(table[pixels.view(f"u{pixels.dtype.itemsize}")])
+    image = np.empty(pixels.shape, np.float32)
+    with np.errstate(over="ignore"):  # found below
+        for channel, values in zip(image, pixels, strict=True):  # one at a time: memory
+            channel[:] = (values.astype(np.float64) - low) * (2 / (high - low)) - 1
+    if not np.isfinite(image).all():
+        raise DataError(f"{what} holds numbers that the range {low:g}..{high:g} cannot map")
+    return torch.from_numpy(image)
+
+
+@lru_cache(maxsize=16)
+def _table(dtype: str, low: float, high: float) -> NDArray[np.float32]:
+    """What each value of an integer type maps to, by its bits."""
+    kind = np.dtype(dtype)
+    values = np.arange(2 ** (8 * kind.itemsize), dtype=f"u{kind.itemsize}").view(kind)
+    return ((values.astype(np.float64) - low) * (2 / (high - low)) - 1).astype(np.float32)
 
 
 def from_unit(

@@ -336,8 +336,8 @@ class Graph:
         """A node as `x_ab <- c_a, z_b`."""
         return f"{node.name} <- {', '.join(node.arguments)}"
 
-    @staticmethod
-    def note(node: Node) -> str:
+    def note(self, node: Node) -> str:
         """What a node is, from its docstring."""
         doc = (inspect.getdoc(node.method) or "").partition("\n")[0]
-        return f"{doc}{' (domains exchanged)' if node.exchanged else ''}"
+        exchanged = f" ({' and '.join(self.mirror or ())} exchanged)" if node.exchanged else ""
+        return f"{doc}{exchanged}"

@@ -354,6 +354,7 @@ class UpdateStep(nn.Module):
         self, code: Code, values: Values, weights: Weights
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its unweighted parts by `term/label`; `values` gains what is computed."""
+        values.give(code)
         run((o for o in code.operations if o.slot not in values.slots), values.slots)
         total: Tensor | None = None
         parts = {}
@@ -369,10 +370,20 @@ class UpdateStep(nn.Module):
 
 class Values:
     """The values of an iteration by slot, handed from update to update; no tensor itself, so that
-    whatever wraps an update leaves them alone."""
+    whatever wraps an update leaves them alone.
+
+    inputs: of the graph; a value for a name that the recipe computes stands in for all its versions.
+    """
 
     def __init__(self, inputs: Mapping[str, Any]) -> None:
+        self._inputs = dict(inputs)
         self.slots: dict[str, Any] = dict(inputs)
+
+    def give(self, code: Code) -> None:
+        """Put the values that stand in for computed ones where an update reads them."""
+        for operation in code.operations:
+            if operation.node.name in self._inputs:
+                self.slots[operation.slot] = self._inputs[operation.node.name]
 
     def forget(self, code: Code) -> None:
         """Let go of what nobody reads after an update."""

@@ -1,8 +1,12 @@
-"""What each kind of component promises, in words that need no torch.
+"""The kinds of components and what each promises, in words that need no torch.
 
 A component is an ordinary class. Its positional parameters are *wired* by whoever builds it; its
 keyword-only parameters are its config keys. The contract of a kind names the wired parameters, the
 methods a class has and the attributes a built instance shows.
+
+CONTRACTS is the one table of kinds. Registries, entry-point groups and plurals are made from it;
+what names kinds elsewhere (slots' types, the conformance kit, the bench, `new-plugin`) is held
+against it by a test.
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ class Contract:
     """The contract of one kind of component.
 
     kind: singular name, as on the command line (`content_encoder`).
+    plural: of the kind's entry-point group, and in capitals of its registry.
     group: entry-point group for third parties; None for kinds that only the package itself fills.
     summary: one sentence for documentation and errors.
     wired: positional parameters each component of the kind takes, in this order.
@@ -49,6 +54,7 @@ class Contract:
     """
 
     kind: str
+    plural: str
     group: str | None
     summary: str
     wired: tuple[str, ...] = ()
@@ -157,9 +163,10 @@ def _loss_rule(loss: Any, label: str) -> None:
 
 def _contract(
     kind: str,
-    plural: str | None,
+    plural: str,
     summary: str,
     *,
+    ours: bool = False,
     wired: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
     methods: tuple[str, ...] = (),
@@ -167,8 +174,9 @@ def _contract(
     base: str = "",
     rule: Callable[[Any, str], None] | None = None,
 ) -> Contract:
-    group = f"munit_zoo.{plural}" if plural else None
-    return Contract(kind, group, summary, wired, optional, methods, attributes, base, rule)
+    """A row of the table of kinds. ours: only the package itself fills it."""
+    group = None if ours else f"munit_zoo.{plural}"
+    return Contract(kind, plural, group, summary, wired, optional, methods, attributes, base, rule)
 
 
 CONTRACTS: Mapping[str, Contract] = MappingProxyType(
@@ -273,14 +281,16 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
             ),
             _contract(
                 "optimizer",
-                None,
+                "optimizers",
                 "Updates parameters from their gradients.",
+                ours=True,
                 methods=("build",),
             ),
             _contract(
                 "schedule",
-                None,
+                "schedules",
                 "Factor on learning rates, or on a loss term's weight, at an iteration.",
+                ours=True,
                 methods=("factor",),
             ),
         )

@@ -13,7 +13,10 @@ from pydantic import AfterValidator, Field
 
 __all__ = [
     "Count",
+    "Depth",
     "Fraction",
+    "Halvings",
+    "Layers",
     "Moment",
     "NonEmpty",
     "NonNegative",
@@ -21,8 +24,10 @@ __all__ = [
     "OpenFraction",
     "Positive",
     "PositiveFloat",
+    "Scales",
     "Share",
     "ValueRange",
+    "Width",
 ]
 
 T = TypeVar("T", bound=tuple[object, ...])
@@ -34,6 +39,8 @@ def _odd(value: int) -> int:
             "a convolution that keeps the size of its map has an odd kernel, such as "
             f"{max(1, value - 1)} or {max(3, value + 1)}"
         )
+    if value > 1023:
+        raise ValueError("a kernel is at most 1023 wide")
     return value
 
 
@@ -55,8 +62,19 @@ def _moment(value: float) -> float:
     return value
 
 
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+# what indices of tensors, counters and files of a run are made for
+MOST = 2**31 - 1
+
+Count = Annotated[int, Field(ge=0, le=MOST)]
+Positive = Annotated[int, Field(ge=1, le=MOST)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+"""Channels or features of a layer."""
+Depth = Annotated[int, Field(ge=1, le=1_000)]
+Layers = Annotated[int, Field(ge=0, le=1_000)]
+"""How many layers or blocks follow each other: at least one (Depth), or none (Layers)."""
+Halvings = Annotated[int, Field(ge=0, le=16)]
+Scales = Annotated[int, Field(ge=1, le=16)]
+"""How often a size is halved or doubled; how many sizes there are, each half the other."""
 Odd = Annotated[int, AfterValidator(_odd)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0)]

@@ -37,8 +37,9 @@ class Measures:
 
     image: of encoders and generators. judged: of discriminators. compared: of losses.
     features, width: sides and channels of a feature map. code, stride: sides of a content code, and
-    how much larger the image is. style: length of a style code. out, mapped: channels of a
-    generator's image, length of what a mapping makes. domains: of components that are told one.
+    how much larger the image is. style: length of a style code. out: channels of a generator's
+    image. mapped: length of what a mapping makes, and of what one that is told the domain makes.
+    domains: how many there are of those.
     """
 
     batch: int = 2
@@ -51,7 +52,7 @@ class Measures:
     stride: int = 4
     style: int = 5
     out: int = 4
-    mapped: int = 7
+    mapped: tuple[int, int] = (7, 7)
     domains: int = 3
 
 
@@ -299,10 +300,11 @@ def _called(domains: tuple[Tensor, ...]) -> str:
 
 def _mapping(part: _Part) -> Subject:
     wired, domains = part.told()
-    mapping = part.module(part.of.style, part.of.mapped, *wired)
+    out = part.of.mapped[bool(wired)]
+    mapping = part.module(part.of.style, out, *wired)
     inputs = (part.random(part.of.batch, part.of.style), *domains)
     takes(mapping.forward, f"a mapping is called as {_called(domains)}", *inputs)
-    check = _of_shape((part.of.batch, part.of.mapped), "a mapping makes (N, out_features)")
+    check = _of_shape((part.of.batch, out), "a mapping makes (N, out_features)")
     return Subject(mapping, mapping, inputs, check, each=("x",))
 
 

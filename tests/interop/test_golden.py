@@ -1,8 +1,8 @@
 """Parity with the 2018 reference: every case of the folder MUNIT_ZOO_GOLDEN, in float64.
 
 Each case holds the reference's weights, inputs, noise and what it computed from them. It goes
-through the very objects that `train` builds, in each way of computing that a config offers. Measure,
-bound and exceptions are those of `_golden`. `test_golden_measure` holds this test itself to them.
+through the very objects that `train` builds, in each way of computing that a config offers.
+Measure, bound and exceptions are those of `_golden`; `test_golden_measure` holds this test to them.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class Setting:
 
 ALL = [
     Setting(*values)
-    for values in itertools.product((True, False), ("derived", "none"), (True, False), (True, False))
+    for values in itertools.product(
+        (True, False), ("derived", "none"), (True, False), (True, False)
+    )
 ]
 # the first five hold each pair of values of any two settings; the first is the default
 COVERING = [ALL[0], ALL[3], ALL[5], ALL[9], ALL[14]]

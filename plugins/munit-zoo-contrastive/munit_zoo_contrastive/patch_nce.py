@@ -32,9 +32,7 @@ class PatchNCE(NamesLoss):
 
     same_shape: ClassVar[bool] = False
 
-    def __init__(
-        self, *, temperature: PositiveFloat = 0.07, all_negatives: bool = False
-    ) -> None:
+    def __init__(self, *, temperature: PositiveFloat = 0.07, all_negatives: bool = False) -> None:
         super().__init__()
         self.temperature, self.all_negatives = temperature, all_negatives
 
