@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from munit_zoo_contrastive.patch_nce import PatchNCE
+from munit_zoo_contrastive.projector import PatchProjector
 
 import munit_zoo as mz
 from munit_zoo.cli import main
@@ -12,8 +14,6 @@ from munit_zoo.engine.runs import Run
 from munit_zoo.errors import MunitZooError
 from munit_zoo.models import assemble
 from munit_zoo.testing import checks_of
-from munit_zoo_contrastive.patch_nce import PatchNCE
-from munit_zoo_contrastive.projector import PatchProjector
 
 TINY = (
     "MODEL.GENERATOR.DIM=4",
@@ -31,7 +31,6 @@ TINY = (
     "ENGINE.GRID_EVERY=0",
 )
 SIZES = {"a": (16, 16), "b": (16, 16)}
-SMALL = {"norm": "instance", "dim": 4, "blocks": 1}
 
 
 @pytest.mark.parametrize(
@@ -85,51 +84,48 @@ def test_the_projector_takes_what_stands_at_a_place():
     torch.testing.assert_close(found, by_hand / (by_hand.norm(dim=2, keepdim=True) + 1e-7))
 
 
-def test_keys_teach_nothing_and_queries_teach_both_networks():
-    _, objective, rehearsal = assemble(load_config("cut/shapes", *TINY), SIZES)
-    assert not rehearsal.unreached
-    with torch.random.fork_rng():
-        model = mz.create_model(load_config("cut/shapes", *TINY))
-    assert {"generator", "projector", "discriminator"} == set(model.networks())
-    assert objective.graph.nodes["k_a"].arguments == ("x_a", "ranks_a")
-
-
-def test_without_identity_its_half_is_not_computed():
-    config = load_config("fastcut/shapes", *TINY)
-    model, objective, _ = assemble(config, SIZES)
-    read = {name for uses in objective.uses for use in uses for name in use.entry}
-    assert read == {"d_ab", "d_b", "q_ab", "k_a"}
-    values = {"x_a": torch.zeros(1, 3, 16, 16), "x_b": torch.ones(1, 3, 16, 16)}
-    assert len(model.both(*values.values(), torch.ones(1))) == 1
-    with pytest.raises(MunitZooError, match=r"MODEL.IDENTITY: set it to true, or LOSSES.NCE"):
+def test_only_what_is_compared_is_computed():
+    for name, due in (
+        ("cut/shapes", {"d_ab", "d_b", "q_ab", "k_a", "q_bb", "k_b"}),
+        ("fastcut/shapes", {"d_ab", "d_b", "q_ab", "k_a"}),
+    ):
+        model, objective, rehearsal = assemble(load_config(name, *TINY), SIZES)
+        assert not rehearsal.unreached
+        assert {"generator", "projector", "discriminator"} == set(model.networks())
+        assert {n for uses in objective.uses for use in uses for n in use.entry} == due
+    with pytest.raises(MunitZooError, match=r"MODEL.IDENTITY=true"):
         assemble(load_config("cut/shapes", *TINY, "MODEL.IDENTITY=false"), SIZES)
 
 
 def test_fastcut_mirrors_and_mirrors_back():
     model = mz.create_model(load_config("fastcut/shapes", *TINY)).eval()
-    x = torch.randn(2, 3, 16, 16)
+    x = torch.randn(2, 3, 16, 16).clamp(-1, 1)
     heads, tails = torch.tensor([0.2]), torch.tensor([0.7])
     assert torch.equal(model.both(x, x, heads), model.generator(x.flip(3)))
     assert torch.equal(model.both(x, x, tails), model.generator(x))
     features = model.generator.features(x, model.layers)
-    ranks = torch.rand(1, sum(f[0, 0].numel() for f in features))
-    flipped = model.projector([f.flip(3) for f in features], model._places(features, ranks))
-    for ours, expected in zip(model.q_ab(x, ranks, heads), flipped, strict=True):
+    places = model.places_a(x, torch.rand(1, model.all_places(x).shape[1]))
+    flipped = model.projector([f.flip(3) for f in features], places)
+    for ours, expected in zip(model.q_ab(x, places, heads), flipped, strict=True):
         torch.testing.assert_close(ours, expected)
     torch.testing.assert_close(model.translate(x, "b")[:, 0], model.generator(x))
 
 
 def test_places_are_drawn_without_repetition_as_many_as_there_are():
     model = mz.create_model(load_config("cut/shapes", *TINY, "MODEL.PATCHES=100"))
-    maps = [torch.zeros(2, 3, 20, 20), torch.zeros(2, 5, 6, 7)]
-    first, second = model._places(maps, torch.rand(1, 442))
-    assert len(first) == len(set(first.tolist())) == 100
-    assert sorted(second.tolist()) == list(range(42))
+    x = torch.zeros(1, 3, 16, 12)
+    maps = model.generator.features(x, model.layers)
+    places = model.places_a(x, torch.rand(1, model.all_places(x).shape[1]))
+    for feature, chosen in zip(maps, places, strict=True):
+        area = feature[0, 0].numel()
+        assert len(chosen) == len(set(chosen.tolist())) == min(100, area)
+        assert 0 <= int(chosen.min()) <= int(chosen.max()) < area
 
 
-def test_generators_without_features_are_refused():
-    with pytest.raises(MunitZooError, match="UnetGenerator has no methods features"):
-        mz.create_model("cut", generator={"name": "unet", "dim": 2, "levels": 2})
+def test_what_cut_cannot_use_is_refused():
+    unet = "MODEL.GENERATOR={NAME: unet, DIM: 2, LEVELS: 2}"
+    with pytest.raises(MunitZooError, match="UnetGenerator has no method features"):
+        mz.create_model(load_config("cut/shapes", *TINY[4:], unet))
     domains = "DOMAINS={A: {CHANNELS: 1}, B: {CHANNELS: 3}}"
     with pytest.raises(MunitZooError, match="A has 1 channels, B 3"):
         mz.create_model(load_config("cut/shapes", *TINY, domains))
