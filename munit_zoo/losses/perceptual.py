@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from munit_zoo.errors import ContractError, GraphError, WeightsError, suggest
-from munit_zoo.losses._contracts import PairLoss
+from munit_zoo.losses.base import NamesLoss
 
 __all__ = ["DomainInvariantVGG", "VGGPerceptual"]
 
@@ -141,7 +141,7 @@ class _VGG16(nn.Module):
         return torch.cat(planes, dim=1)
 
 
-class VGGPerceptual(PairLoss):
+class VGGPerceptual(NamesLoss):
     """Mean squared difference of VGG-16 features (Johnson et al. 2016, eq. 2).
 
     x, y: (N, C, H, W) in [-1, 1]. The network is frozen; gradients reach the images.
@@ -234,7 +234,11 @@ class DomainInvariantVGG(VGGPerceptual):
                 "leaves nothing to compare: use larger images, earlier LAYERS or "
                 "INSTANCE_NORM: false"
             )
-        return torch.instance_norm(features, None, None, None, None, True, 0.0, 1e-5, False)
+        # The formula: torch's instance_norm (2.14) gives wrong gradients on CPUs, of one sample
+        # whose gradient comes in channels_last.
+        centred = features - features.mean(dim=(2, 3), keepdim=True)
+        variance = centred.square().mean(dim=(2, 3), keepdim=True)
+        return centred * torch.rsqrt(variance + 1e-5)
 
 
 def _read_weights(weights: str, download: bool) -> Mapping[str, Tensor]:

@@ -23,7 +23,7 @@ def work(fabric: Fabric, out: str, iterations: int, batch: int, overrides: list[
     model.train()
     first = {name: value.clone() for name, value in model.state_dict().items()}
     optimizers = [
-        bind("optimizer", config.OPTIM.GENERATOR)().build(named.values())
+        bind("optimizer", config.OPTIM.DEFAULT)().build(named.values())
         for named in trained_parameters(model, objective)
     ]
     trainer = Trainer(fabric, model, objective, optimizers)
