@@ -198,6 +198,26 @@ def _schedule_notes(old: Config, new: Config, start: int) -> list[str]:
     ]
 
 
+def stream_of(
+    config: Config, objective: Objective, datasets: Mapping[str, Dataset], **options: Any
+) -> Batches:
+    """The batches of what a recipe's active terms read; raises DataError as `Batches` does.
+
+    options: workers and processes, as `Batches` takes them.
+    """
+    model = objective.model
+    letters = {letter: domain.name for letter, domain in model.letters.items()}
+    return Batches(
+        datasets,
+        model.graph().inputs,
+        letters or {name: name for name in datasets},
+        seed=config.ENGINE.SEED,
+        batch_size=config.ENGINE.BATCH_SIZE,
+        want={slot.rstrip("'") for slot in objective.inputs},
+        **options,
+    )
+
+
 def set_up(
     opening: Opening, fabric: Fabric, folder: Path, plugins: Sequence[Path], claims: ExitStack
 ) -> Setup:
@@ -209,18 +229,14 @@ def set_up(
     datasets = {"train": training, "test": test}
     sizes = {name: dataset.size for name, dataset in training.items()}
     model, objective, rehearsal = assemble(config, sizes, processes=fabric.world_size)
-    letters = {letter: domain.name for letter, domain in model.letters.items()}
-    stream = Batches(
+    stream = stream_of(
+        config,
+        objective,
         training,
-        model.graph().inputs,
-        letters or {name: name for name in training},
-        seed=config.ENGINE.SEED,
-        batch_size=config.ENGINE.BATCH_SIZE,
         workers=config.ENGINE.WORKERS,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
         pin_memory=fabric.device.type == "cuda",
-        want={slot.rstrip("'") for slot in objective.inputs},
     )
     if opening.init_from is not None:
         _start_from(model, opening.init_from)

@@ -100,6 +100,12 @@ def test_config_check_tries_every_image(capsys, tmp_path):
     assert "2 images of 5 cannot be used, listed above" in seen.err
 
 
+def test_config_check_looks_for_partners_and_labels(capsys):
+    assert main(["config", "check", "pix2pix/shapes", "--data"]) == 0
+    assert main(["config", "check", "pix2pix/shapes", "--data", "DATA.PAIRED=false"]) == 2
+    assert "set DATA.PAIRED=true" in capsys.readouterr().err
+
+
 def test_shown_config_can_be_loaded(capsys, tmp_path):
     assert main(["config", "show", "munit/shapes", "--plain"]) == 0
     file = tmp_path / "mine.yaml"
