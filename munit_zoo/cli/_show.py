@@ -9,7 +9,7 @@ from typing import Any
 
 from munit_zoo.domains import Domain
 from munit_zoo.errors import GraphError, an
-from munit_zoo.registry import CORE, REGISTRIES, Entry, Registry, registry
+from munit_zoo.registry import CORE, REGISTRIES, Entry, Registry, damaged_metadata, registry
 
 
 def list_components(chosen: argparse.Namespace) -> None:
@@ -149,6 +149,8 @@ def doctor(_: argparse.Namespace) -> int:
     for variable in ("MUNIT_ZOO_PLUGINS", "MUNIT_ZOO_STRICT_PLUGINS", "MUNIT_ZOO_CACHE"):
         if variable in os.environ:
             print(f"{variable}={os.environ[variable]}")
+    for folder, reason in damaged_metadata():
+        print(f"damaged metadata, over which other packages may stumble: {folder}: {reason}")
     problems = _plugins_report()
     for problem in problems:
         print(problem)

@@ -24,6 +24,7 @@ from munit_zoo.registry._discovery import (
     Entry,
     builtin_entries,
     plugin_entries,
+    spare_others,
     unmet_requirement,
 )
 from munit_zoo.registry._signature import Setting, Signature
@@ -342,6 +343,7 @@ def _import(entry: Entry, label: str) -> type:
         raise BrokenComponentError(
             f'{label}: the entry point names no class; write "{module}:Class"'
         )
+    spare_others()
     try:
         found: Any = importlib.import_module(module.strip())
         for part in attribute.split("[")[0].strip().split("."):

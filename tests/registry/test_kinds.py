@@ -42,7 +42,7 @@ def test_each_slot_type_names_a_kind():
 
 
 def test_what_is_checked_measured_and_written_are_kinds():
-    from munit_zoo.testing._subjects import KINDS as checked
+    from munit_zoo.testing.subjects import KINDS as checked
 
     from munit_zoo.bench.components import KINDS as measured
     from munit_zoo.testing.new_plugin import _VARIANTS
