@@ -24,9 +24,11 @@ LAYERS = {
     "losses": 3,
     "data": 3,
     "metrics": 3,
+    "optim": 3,
     "models": 4,
     "interop": 4,
-    "testing": 4,
+    "testing": 5,
+    "scaffold": 4,
     "engine": 5,
     "bench": 6,
     "api": 6,
@@ -42,7 +44,7 @@ def imports() -> list[tuple[str, str, str]]:
     found = []
     for file in sorted(PACKAGE.rglob("*.py")):
         relative = file.relative_to(PACKAGE)
-        if relative.parts[:2] == ("testing", "skeletons"):
+        if relative.parts[:2] == ("scaffold", "skeletons"):
             continue  # a plug-in's files: they come to stand outside the package
         part = relative.parts[0] if len(relative.parts) > 1 else relative.stem
         if relative.stem == "__main__":  # `python -m`: as high as the command line

@@ -240,7 +240,7 @@ def _misspelt() -> list[str]:
 
 def new_plugin(chosen: argparse.Namespace) -> None:
     """`munit-zoo new-plugin`."""
-    from munit_zoo.testing.new_plugin import write_plugin
+    from munit_zoo.scaffold import write_plugin
 
     files = write_plugin(chosen.name, chosen.out, chosen.kind or ("norm", "loss"))
     for file in files:

@@ -127,9 +127,7 @@ class Trainer:
         check_acceleration(config, self.fabric.device, self.fabric.world_size)
         if config.ENGINE.COMPILE != "off":
             networks = [*self.model.networks().values(), *self.objective.planner.all_twins()]
-            compile_networks(
-                [*networks, *networks_in(self.objective)], config.ENGINE.COMPILE
-            )
+            compile_networks([*networks, *networks_in(self.objective)], config.ENGINE.COMPILE)
         if config.ENGINE.CUDA_GRAPHS:
             for group in self.groups:
                 make_capturable(group.optimizer, self.fabric.device)
@@ -253,5 +251,3 @@ def draw_inputs(
                 batch_size=batch_size,
             )
     return found
-
-

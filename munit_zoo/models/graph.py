@@ -299,7 +299,9 @@ class Graph:
 
         def visit(name: str, chain: tuple[str, ...]) -> Iterator[str]:
             if name in chain:
-                yield "the tensors form a cycle: " + " -> ".join([*chain[chain.index(name) :], name])
+                yield "the tensors form a cycle: " + " -> ".join(
+                    [*chain[chain.index(name) :], name]
+                )
                 return
             if name in state or name not in self.nodes:
                 return

@@ -101,9 +101,7 @@ def place_term(
     for update in updates or ():
         if update not in known:
             there = ", ".join(known)
-            problems.append(
-                ("UPDATES", f"{graph.title} has no update {update!r}; it has {there}")
-            )
+            problems.append(("UPDATES", f"{graph.title} has no update {update!r}; it has {there}"))
     if problems:
         return {}, problems
     contract = getattr(criterion, "contract", "names")
@@ -113,11 +111,11 @@ def place_term(
     sides = {u: tuple(e for e in es if isinstance(e, (Critic, Fool))) for u, es in own.items()}
     if contract == "adversarial":
         if pairs is not None:
-            return {}, [
-                ("PAIRS", f"are for losses that compare tensors; {label} is adversarial")
-            ]
+            return {}, [("PAIRS", f"are for losses that compare tensors; {label} is adversarial")]
         if own and not any(sides.values()):
-            return {}, [("NAME", f"the term {name.upper()} compares tensors; {label} is adversarial")]
+            return {}, [
+                ("NAME", f"the term {name.upper()} compares tensors; {label} is adversarial")
+            ]
         if not own:
             sides = {
                 update.name: tuple(
@@ -145,7 +143,9 @@ def place_term(
                 )
             ]
         if any(sides.values()):
-            return {}, [("NAME", f"the term {name.upper()} is adversarial; {label} compares tensors")]
+            return {}, [
+                ("NAME", f"the term {name.upper()} is adversarial; {label} compares tensors")
+            ]
         placed = {u: tuple(e) for u, e in own.items() if updates is None or u in updates}
         if not placed:
             there = ", ".join(own)
@@ -181,7 +181,10 @@ def place_term(
             result, by = entry[:2]
             if by == result or by not in graph.needs([result]):
                 problems.append(
-                    (key, f"{label} differentiates {result!r} by {by!r}, of which it is not computed")
+                    (
+                        key,
+                        f"{label} differentiates {result!r} by {by!r}, of which it is not computed",
+                    )
                 )
     return placed, problems
 

@@ -1,17 +1,17 @@
 """The words in which a recipe is written: tensors, updates and translations, all of them data.
 
-    class Munit(TranslationModel):
-        inputs = {"x_a": Image("a"), "x_b": Image("b"), "z_a": Draw(...), "z_b": Draw(...)}
-        mirror = ("a", "b")
-        updates = (
-            Update("discriminators", trains=("discriminator",),
-                   terms={"adversarial": [Critic("d_ab", "d_b")]}),
-            Update("generators", trains=("content_encoder", "style_encoder", "decoder"),
-                   redraw=("z_b",), terms={"adversarial": [Fool("d_ab")], ...}),
-        )
+class Munit(TranslationModel):
+    inputs = {"x_a": Image("a"), "x_b": Image("b"), "z_a": Draw(...), "z_b": Draw(...)}
+    mirror = ("a", "b")
+    updates = (
+        Update("discriminators", trains=("discriminator",),
+               terms={"adversarial": [Critic("d_ab", "d_b")]}),
+        Update("generators", trains=("content_encoder", "style_encoder", "decoder"),
+               redraw=("z_b",), terms={"adversarial": [Fool("d_ab")], ...}),
+    )
 
-        @tensor
-        def c_a(self, x_a): return self.a.content_encoder(x_a)
+    @tensor
+    def c_a(self, x_a): return self.a.content_encoder(x_a)
 """
 
 from __future__ import annotations

@@ -233,8 +233,7 @@ class Translator:
         translation = way.translation
         if translation.example is None or translation.encoded is None:
             raise UsageError(
-                f"{type(self.model).__name__} has no style to encode in domain "
-                f"{way.target.name!r}"
+                f"{type(self.model).__name__} has no style to encode in domain {way.target.name!r}"
             )
         x = self.images(x, way.target)
         operations = self._operations((translation.encoded,), (translation.example,))
@@ -356,9 +355,7 @@ class Translator:
         return known
 
 
-def _split(
-    operations: Sequence[Operation], style: str
-) -> tuple[list[Operation], list[Operation]]:
+def _split(operations: Sequence[Operation], style: str) -> tuple[list[Operation], list[Operation]]:
     """The operations that do not depend on the style, and those that do."""
     depends = {style}
     before: list[Operation] = []

@@ -68,9 +68,7 @@ class Unit(TranslationModel):
             },
         ),
     )
-    translations = {
-        ("a", "b"): Translation(source="x_a", output="x_ab", reconstruction="x_aa")
-    }
+    translations = {("a", "b"): Translation(source="x_a", output="x_ab", reconstruction="x_aa")}
 
     def __init__(
         self,

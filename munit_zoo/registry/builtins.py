@@ -89,15 +89,15 @@ BUILTINS: dict[str, str] = {
         shapes = munit_zoo.metrics.shapes:ShapesMetric
     """,
     "optimizer": """
-        adam = munit_zoo.engine.optim:Adam
-        adamw = munit_zoo.engine.optim:AdamW
-        rmsprop = munit_zoo.engine.optim:RMSprop
-        sgd = munit_zoo.engine.optim:SGD
+        adam = munit_zoo.optim.optimizers:Adam
+        adamw = munit_zoo.optim.optimizers:AdamW
+        rmsprop = munit_zoo.optim.optimizers:RMSprop
+        sgd = munit_zoo.optim.optimizers:SGD
     """,
     "schedule": """
-        constant = munit_zoo.engine.schedules:Constant
-        cosine = munit_zoo.engine.schedules:Cosine
-        linear = munit_zoo.engine.schedules:Linear
-        step = munit_zoo.engine.schedules:Step
+        constant = munit_zoo.optim.schedules:Constant
+        cosine = munit_zoo.optim.schedules:Cosine
+        linear = munit_zoo.optim.schedules:Linear
+        step = munit_zoo.optim.schedules:Step
     """,
 }

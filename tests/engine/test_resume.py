@@ -22,7 +22,7 @@ from munit_zoo.cli import main
 from munit_zoo.config import load_config, resolve
 from munit_zoo.data.images import write_image
 from munit_zoo.engine.runs import Run
-from munit_zoo.engine.schedules import Linear
+from munit_zoo.optim.schedules import Linear
 from munit_zoo.engine.session import Silent
 from munit_zoo.engine.setup import Rates
 from munit_zoo.engine.step import Trainer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from munit_zoo.engine.schedules import Constant, Cosine, Linear, Step
+from munit_zoo.optim.schedules import Constant, Cosine, Linear, Step
 from munit_zoo.errors import ContractError
 
 
