@@ -17,6 +17,7 @@ from munit_zoo.errors import (
     ContractError,
     MunitZooError,
     UnknownComponentError,
+    quoted,
     suggest,
 )
 from munit_zoo.registry._discovery import (
@@ -273,7 +274,7 @@ class Registry:
 
     def _unknown(self, name: str) -> str:
         known = self.list()
-        parts = [f"no {self.kind} is called {name!r}.", suggest(name, known)]
+        parts = [f"no {self.kind} is called {quoted(name)}.", suggest(name, known)]
         parts.append(f"Known: {', '.join(known) or 'none'}.")
         broken = self.broken()
         if broken:
