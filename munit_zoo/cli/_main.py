@@ -36,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     module, _, function = chosen.run.partition(":")
     try:
+        if function != "list_components":  # which is to be quick, and needs none
+            from munit_zoo.registry import spare_others
+
+            spare_others()
         for file in getattr(chosen, "plugin", None) or ():
             from munit_zoo.registry import load_plugin_file
 

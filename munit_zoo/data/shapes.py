@@ -30,6 +30,7 @@ from pydantic import Field
 from munit_zoo.data.seeding import rng
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError
+from munit_zoo.registry.ranges import Positive
 
 __all__ = ["LEVELS", "MANNERS", "Factors", "Shapes"]
 
@@ -115,9 +116,9 @@ class Shapes:
         domain: Domain,
         split: Literal["train", "test"],
         *,
-        size: Annotated[int, Field(ge=8)] = 32,
-        count: Annotated[int, Field(ge=1)] = 8000,
-        test_count: Annotated[int, Field(ge=1)] = 1000,
+        size: Annotated[int, Field(ge=8, le=4096)] = 32,
+        count: Positive = 8000,
+        test_count: Positive = 1000,
         track: Literal["aligned", "adversarial"] = "aligned",
         texture: bool = False,
         paired: bool = False,
