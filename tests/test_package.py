@@ -17,9 +17,11 @@ LAYERS = {
     "errors": 0,
     "domains": 0,
     "inputs": 0,
+    "weights": 0.5,
     "_version": 0,
     "registry": 1,
     "config": 2,
+    "state_dicts": 2.5,
     "blocks": 3,
     "losses": 3,
     "data": 3,
@@ -34,7 +36,7 @@ LAYERS = {
     "__init__": 8,
     "__main__": 8,
 }
-NO_TORCH = ("errors", "domains", "inputs", "registry", "config", "_version")
+NO_TORCH = ("errors", "domains", "inputs", "weights", "registry", "config", "_version")
 
 
 def imports() -> list[tuple[str, str, str]]:
