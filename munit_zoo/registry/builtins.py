@@ -68,6 +68,7 @@ BUILTINS: dict[str, str] = {
         shapes = munit_zoo.data.shapes:Shapes
     """,
     "metric": """
+        lpips = munit_zoo.metrics.lpips:LPIPSDiversity
         shapes = munit_zoo.metrics.shapes:ShapesMetric
     """,
     "optimizer": """
