@@ -31,6 +31,7 @@ __all__ = [
     "find_weights",
     "known_as",
     "looking_in",
+    "may_download",
     "places",
 ]
 
@@ -179,6 +180,11 @@ def looking_in(*folders: Path | str, download: bool = False) -> Iterator[None]:
         _search.reset(token)
 
 
+def may_download() -> bool:
+    """Whether `looking_in` allows to fetch what is not on disk."""
+    return _search.get().download
+
+
 def places() -> tuple[Path, ...]:
     """Folders in which weights are looked for, in order.
 
@@ -212,7 +218,7 @@ def find_weights(name: str, *, download: bool = False) -> Found:
         shipped = _shipped(file)
         if shipped is not None:
             return _checked(known, file, shipped)
-    if download or _search.get().download:
+    if download or may_download():
         for file in known.files:
             if file.url:
                 return _checked(known, file, _fetched(file))

@@ -18,12 +18,14 @@ TRAINED = Path(os.environ.get("MUNIT_ZOO_WEIGHTS") or "../shared/weights")
 
 
 class Images:
-    """A domain of random images that differ by a colour; a class a quarter."""
+    """A domain of noisy images that differ by a colour."""
 
-    def __init__(self, count: int, side: int = 32, channels: int = 3, seed: int = 0) -> None:
+    def __init__(
+        self, count: int, side: int = 32, channels: int = 3, seed: int = 0, *, range_: float = 0.8
+    ) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.images = torch.rand(count, channels, side, side, generator=generator) * 0.2 - 0.1
-        self.colours = torch.rand(count, channels, 1, 1, generator=generator) * 1.6 - 0.8
+        self.colours = (torch.rand(count, channels, 1, 1, generator=generator) * 2 - 1) * range_
         self.size = (side, side)
 
     def __len__(self) -> int:

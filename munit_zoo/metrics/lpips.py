@@ -45,6 +45,9 @@ class LPIPS(nn.Module):
     Raises WeightsError where AlexNet's, VGG-16's or LPIPS' own are not on disk.
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, net: Net = "alex") -> None:
         super().__init__()
         self.net = net

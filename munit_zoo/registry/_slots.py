@@ -21,6 +21,7 @@ __all__ = [
     "ContentEncoder",
     "Decoder",
     "Discriminator",
+    "FeatureExtractor",
     "Generator",
     "Norm",
     "Slot",
@@ -67,6 +68,10 @@ class StyleMapping(_Kind):
 
 class Discriminator(_Kind):
     kind = "discriminator"
+
+
+class FeatureExtractor(_Kind):
+    kind = "extractor"
 
 
 K = TypeVar("K", bound=_Kind)

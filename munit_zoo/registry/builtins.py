@@ -67,8 +67,16 @@ BUILTINS: dict[str, str] = {
         image_list = munit_zoo.data.image_list:ImageList
         shapes = munit_zoo.data.shapes:Shapes
     """,
+    "extractor": """
+        inception = munit_zoo.metrics.extractors:InceptionExtractor
+        timm = munit_zoo.metrics.timm_networks:TimmExtractor
+        torchvision = munit_zoo.metrics.extractors:TorchvisionExtractor
+    """,
     "metric": """
+        cis = munit_zoo.metrics.classes:ClassScores
+        fidelity = munit_zoo.metrics.fidelity:Fidelity
         lpips = munit_zoo.metrics.lpips:LPIPSDiversity
+        pairs = munit_zoo.metrics.pairs:Pairs
         shapes = munit_zoo.metrics.shapes:ShapesMetric
     """,
     "optimizer": """
