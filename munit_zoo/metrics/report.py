@@ -8,7 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-__all__ = ["COPIED", "MODEL", "REAL", "UNRELATED", "Column", "Report", "Row", "Scores", "tabulated"]
+__all__ = [
+    "COPIED",
+    "MODEL",
+    "REAL",
+    "UNRELATED",
+    "Column",
+    "Report",
+    "Row",
+    "Scores",
+    "as_json",
+    "averaged",
+    "columns_of",
+    "spread_of",
+    "tabulated",
+]
 
 # Names of rows, the same in each metric. A floor is what no effort at all reaches.
 MODEL = "model"
@@ -43,6 +57,11 @@ class Column:
     better: Literal["higher", "lower", ""] = ""
     digits: int = 3
 
+    @property
+    def title(self) -> str:
+        """The label, with an arrow towards what is better."""
+        return self.label + {"higher": " ↑", "lower": " ↓", "": ""}[self.better]
+
 
 @dataclass(frozen=True)
 class Report:
@@ -65,7 +84,7 @@ class Report:
 
     def to_json(self) -> str:
         """The whole report as JSON."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return json.dumps(as_json(asdict(self)), indent=2) + "\n"
 
     def markdown(self) -> str:
         """The table in Markdown."""
@@ -78,6 +97,70 @@ class Report:
             name = f"**{row.name}**" if row.heading or row.model else row.name
             lines.append(f"| {name} | {' | '.join(cells)} |")
         return "\n".join([f"### {self.title}", "", *lines, "", *[f"- {n}" for n in self.notes], ""])
+
+
+def as_json(value: Any) -> Any:
+    """The same with null for what is not a number, for which JSON has no word."""
+    if isinstance(value, Mapping):
+        return {key: as_json(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def columns_of(details: Mapping[str, Any], scores: Scores) -> list[Column]:
+    """The columns that a report's details describe; for one that describes none, its scores."""
+    noted = details.get("columns")
+    if noted:
+        return [Column(**column) for column in noted]
+    keys = (key for rows in scores.values() for found in rows.values() for key in found)
+    return [Column(key, key.replace("_", " ")) for key in dict.fromkeys(keys)]
+
+
+def spread_of(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation (unbiased; not a number for fewer than two)."""
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return mean, math.nan
+    return mean, math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
+
+
+def averaged(reports: Sequence[Report]) -> Report:
+    """One report of several that differ in the seed alone: means and standard deviations."""
+    first = reports[0]
+    if len(reports) == 1:
+        return first
+    columns = columns_of(first.details, first.scores)
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    rows = []
+    for way, by_row in first.scores.items():
+        source, _, target = way.partition("2")
+        rows.append(Row(f"{source.upper()} → {target.upper()}", heading=True))
+        scores[way] = {}
+        for name, found in by_row.items():
+            several = {
+                key: spread_of([r.scores[way][name].get(key, math.nan) for r in reports])
+                for key in found
+            }
+            scores[way][name] = {key: mean for key, (mean, _) in several.items()}
+            cells = tuple(
+                shown(several[c.key][0], c.digits, deviation=several[c.key][1])
+                if c.key in several
+                else shown(None)
+                for c in columns
+            )
+            rows.append(Row(name, cells, model=name == MODEL))
+    seeds = [report.details.get("seed") for report in reports]
+    note = f"Mean ± standard deviation over the seeds {', '.join(map(str, seeds))}."
+    return Report(
+        first.title,
+        tuple(column.title for column in columns),
+        tuple(rows),
+        (*first.notes, note),
+        scores,
+        {**first.details, "seed": seeds},
+        first.protocol,
+    )
 
 
 def tabulated(
@@ -100,18 +183,20 @@ def tabulated(
         for name, found in by_row.items():
             cells = tuple(shown(found.get(column.key), column.digits) for column in columns)
             rows.append(Row(name, cells, model=name == MODEL))
-    arrows = {"higher": " ↑", "lower": " ↓", "": ""}
     return Report(
         title,
-        tuple(column.label + arrows[column.better] for column in columns),
+        tuple(column.title for column in columns),
         tuple(rows),
         tuple(notes),
         scores,
-        {**(details or {}), "better": {c.key: c.better for c in columns if c.better}},
+        {**(details or {}), "columns": [asdict(column) for column in columns]},
         protocol or {},
     )
 
 
-def shown(value: float | None, digits: int = 3) -> str:
-    """A number as a cell shows it."""
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+def shown(value: float | None, digits: int = 3, *, deviation: float = math.nan) -> str:
+    """A number as a cell shows it, with its deviation where it has one."""
+    if value is None or math.isnan(value):
+        return "–"
+    text = f"{value:.{digits}f}"
+    return text if math.isnan(deviation) else f"{text} ± {deviation:.{digits}f}"
