@@ -105,7 +105,7 @@ def test_everything_is_checked_first(runs, tmp_path):
             EvaluationChoice(metrics=("pairs",), overrides=("METRICS.PAIRS.STYLE=3",)),
             device="cpu",
         )
-    with pytest.raises(ConfigError, match=r"MODEL.STYLE_DIM: .*METRICS and DATA alone"):
+    with pytest.raises(ConfigError, match=r"MODEL.STYLE_DIM .*METRICS and DATA alone"):
         evaluate(runs[0], EvaluationChoice(overrides=("MODEL.STYLE_DIM=3",)), device="cpu")
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(UsageError, match="is no results file"):
