@@ -94,6 +94,25 @@ def test_domain_invariant_normalises_each_features(shallow):
     torch.testing.assert_close(off(x, y), plain(x, y))
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_domain_invariant_gradient_is_right_in_either_layout(shallow, batch):
+    x, y = image(batch, 3, 8, 8).double(), image(batch, 3, 8, 8, seed=1).double()
+    state = {name: value.double() for name, value in load_file(shallow).items()}
+
+    def normalised(features):
+        centred = features - features.mean((2, 3), keepdim=True)
+        return centred / (centred.square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
+
+    plain = x.clone().requires_grad_()
+    F.mse_loss(*(normalised(plain_vgg(state, t)) for t in (plain, y))).backward()
+    loss = DomainInvariantVGG(layers=("relu2_2",), weights=shallow).double()
+    for layout in (torch.contiguous_format, torch.channels_last):
+        ours = x.clone(memory_format=layout).requires_grad_()
+        loss.to(memory_format=layout)(ours, y.contiguous(memory_format=layout)).backward()
+        # the means were rounded to single precision
+        assert float((ours.grad - plain.grad).abs().max()) < 1e-5 * float(plain.grad.abs().max())
+
+
 def test_layers_are_weighted(shallow):
     x, y = image(1, 3, 16, 16), image(1, 3, 16, 16, seed=1)
     layers = ("relu2_2", "relu1_1")
