@@ -169,6 +169,28 @@ def _parser() -> argparse.ArgumentParser:
     _weights(command, download=False)
     _device(command)
 
+    command = _add(
+        commands,
+        "perceptual-study",
+        "_run:perceptual_study",
+        "what instance norm does to VGG-16's distances",
+    )
+    command.add_argument("folder_a", type=Path, metavar="FOLDER_A")
+    command.add_argument("folder_b", type=Path, metavar="FOLDER_B")
+    command.add_argument(
+        "--scenes", type=Path, required=True, metavar="SCENES.csv", help="columns file and scene"
+    )
+    command.add_argument("--out", type=Path, default=Path("perceptual-study"), help="folder")
+    command.add_argument("--layers", nargs="+", metavar="LAYER", help="relu1_2 … relu5_3")
+    command.add_argument(
+        "--vgg", default="IMAGENET1K_V1", metavar="WEIGHTS", help="torchvision's name, or a file"
+    )
+    command.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="resize to (the first image's)"
+    )
+    _weights(command)
+    _device(command)
+
     command = _add(commands, "samples", "_run:samples", "write images of a config's dataset")
     _config(command)
     command.add_argument("--domain", required=True, help="as a")

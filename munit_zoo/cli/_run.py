@@ -250,6 +250,33 @@ def train_classifier(chosen: argparse.Namespace) -> None:
     print(f"use it with: munit-zoo evaluate RUN --metrics cis METRICS.CIS.CLASSIFIER={done.file}")
 
 
+def perceptual_study(chosen: argparse.Namespace) -> None:
+    """`munit-zoo perceptual-study`."""
+    from munit_zoo.engine.perceptual_study import LAYERS
+    from munit_zoo.engine.perceptual_study import perceptual_study as run_study
+    from munit_zoo.weights import looking_in
+
+    with looking_in(*chosen.weights_dir, download=chosen.download), _told() as tell:
+        study = run_study(
+            chosen.folder_a,
+            chosen.folder_b,
+            chosen.scenes,
+            chosen.out,
+            layers=chosen.layers or LAYERS,
+            weights=chosen.vgg,
+            size=tuple(chosen.size) if chosen.size else None,
+            device=chosen.device,
+            progress=tell,
+        )
+    pairs = study.about["pairs"]
+    print(
+        f"share of {pairs['same_scene']} pairs (same scene, other domain) that are closer than "
+        f"{pairs['same_domain']} pairs (same domain, other scene):"
+    )
+    print(study.markdown(), end="")
+    print(f"page: {chosen.out / 'index.html'}")
+
+
 @contextmanager
 def _told() -> Iterator[Callable[[str], None]]:
     """Progress on stderr: one line that changes in a terminal, lines elsewhere."""
