@@ -277,7 +277,7 @@ def _weights(command: argparse.ArgumentParser, *, download: bool = True) -> None
     command.add_argument(
         "--weights-dir",
         type=Path,
-        nargs="+",
+        action="append",
         default=[],
         metavar="DIR",
         help="look for trained weights here first, then in MUNIT_ZOO_WEIGHTS and torch's cache",

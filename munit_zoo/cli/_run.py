@@ -161,8 +161,9 @@ def evaluate(chosen: argparse.Namespace) -> None:
     words = [*chosen.paths, *chosen.overrides]
     paths = [Path(word) for word in words if "=" not in word or Path(word).exists()]
     overrides = tuple(word for word in words if Path(word) not in paths)
+    overrides += tuple(word for word in chosen.metrics if "=" in word)  # behind --metrics
     choice = EvaluationChoice(
-        metrics=tuple(chosen.metrics),
+        metrics=tuple(word for word in chosen.metrics if "=" not in word),
         overrides=overrides,
         inputs=chosen.inputs,
         styles=chosen.styles,
