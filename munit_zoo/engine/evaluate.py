@@ -175,7 +175,7 @@ class _Job:
             "run": str(self.run.folder),
             "recipe": str(self.own.MODEL.NAME),
             "iteration": snapshot.iteration,
-            "weights": "averaged" if snapshot.has("ema") else "last",
+            "weights": "averaged" if snapshot.has("average") else "last",
             "model_sha256": _weights_digest(model),
             "config_sha256": self.own.digest(),
             "variant_sha256": _digest(without),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from munit_zoo.errors import ContractError, GraphError, WeightsError, suggest
-from munit_zoo.losses._contracts import PairLoss
+from munit_zoo.losses.base import NamesLoss
 from munit_zoo.state_dicts import read_state_dict
 from munit_zoo.weights import find_weights, known_as
 
@@ -157,7 +157,7 @@ class _VGG16(nn.Module):
         return torch.cat(planes, dim=1)
 
 
-class VGGPerceptual(PairLoss):
+class VGGPerceptual(NamesLoss):
     """Mean squared difference of VGG-16 features (Johnson et al. 2016, eq. 2).
 
     x, y: (N, C, H, W) in [-1, 1]. The network is frozen; gradients reach the images.

@@ -333,7 +333,7 @@ class _Direction:
         if codes is not None:
             for name in self.target.content_factors:
                 found[f"leak_style_{name}"] = self._leak(codes, self.real, name)
-        encoder = _content_encoder(translator, list(self.sampler.datasets), self.sampler.source)
+        encoder = _content_encoder(translator, self.sampler.source)
         if encoder is not None:
             with torch.no_grad():
                 content = torch.cat(
@@ -416,16 +416,14 @@ class _Direction:
         return "; ".join(parts) or "no codes to probe"
 
 
-def _content_encoder(
-    translator: Any, domains: Sequence[str], source: str
-) -> Callable[[Tensor], Tensor] | None:
+def _content_encoder(translator: Any, source: str) -> Callable[[Tensor], Tensor] | None:
     """The network that makes content codes of a domain's images, where there is one."""
     networks = getattr(translator, "networks", None)
     if not callable(networks):
         return None
-    found = networks()
-    letter = "abcdefghijklmnopqrstuvwxyz"[list(domains).index(source)]
-    for path in (f"{letter}.content_encoder", "content_encoder"):
+    found, letters = networks(), getattr(translator, "letters", {})
+    own = [f"{letter}.content_encoder" for letter, d in letters.items() if d.name == source]
+    for path in (*own, "content_encoder"):
         if path in found:
             encoder: Callable[[Tensor], Tensor] = found[path]
             return encoder

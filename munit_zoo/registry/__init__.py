@@ -1,6 +1,5 @@
 """Names for components: one registry a kind, ours and third parties' found the same way."""
 
-from munit_zoo.registry._contracts import CONTRACTS, Contract
 from munit_zoo.registry._discovery import (
     CONFIGS,
     CORE,
@@ -34,7 +33,7 @@ from munit_zoo.registry._kinds import (
 )
 from munit_zoo.registry._local import load_plugin_file
 from munit_zoo.registry._registry import Description, Factory, Registry
-from munit_zoo.registry._signature import Setting, Signature, read_signature
+from munit_zoo.registry._signature import MAY_CHANGE, Setting, Signature, read_signature
 from munit_zoo.registry._slots import (
     Activation,
     ContentEncoder,
@@ -43,6 +42,7 @@ from munit_zoo.registry._slots import (
     FeatureExtractor,
     Generator,
     Norm,
+    Schedule,
     Slot,
     SlotDefault,
     StyleEncoder,
@@ -50,6 +50,7 @@ from munit_zoo.registry._slots import (
     slot,
 )
 from munit_zoo.registry._strict import strict_error, strict_plugins
+from munit_zoo.registry.contracts import CONTRACTS, Contract, TermUse
 
 __all__ = [
     "ACTIVATIONS",
@@ -64,6 +65,7 @@ __all__ = [
     "GENERATORS",
     "LOSSES",
     "MAPPINGS",
+    "MAY_CHANGE",
     "METRICS",
     "MODELS",
     "NORMS",
@@ -83,12 +85,14 @@ __all__ = [
     "Generator",
     "Norm",
     "Registry",
+    "Schedule",
     "Setting",
     "Signature",
     "Slot",
     "SlotDefault",
     "StyleEncoder",
     "StyleMapping",
+    "TermUse",
     "allowed_distributions",
     "canonical",
     "core_version",

@@ -92,6 +92,8 @@ class Copy(Fake):
 class Leaky(Oracle):
     """Its codes are the factors themselves."""
 
+    letters = {"a": Domain("a"), "b": Domain("b")}
+
     def encode_style(self, x, domain):
         factors = self.find(domain, x.cpu())
         return torch.as_tensor(np.stack([factors.shape, factors.x], 1)).float()
