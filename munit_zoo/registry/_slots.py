@@ -82,8 +82,8 @@ class Schedule(_Kind):
     """A schedule."""
 
 
-class FeatureExtractor(_Kind):
-    kind = "extractor"
+class FeatureExtractor(_Kind, kind="extractor"):
+    """An extractor of features."""
 
 
 K = TypeVar("K", bound=_Kind)

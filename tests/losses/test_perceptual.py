@@ -105,7 +105,7 @@ def test_domain_invariant_gradient_is_right_in_either_layout(shallow, batch):
 
     plain = x.clone().requires_grad_()
     F.mse_loss(*(normalised(plain_vgg(state, t)) for t in (plain, y))).backward()
-    loss = DomainInvariantVGG(layers=("relu2_2",), weights=shallow).double()
+    loss = DomainInvariantVGG(layers=("relu2_2",), weights=shallow, normalize="caffe").double()
     for layout in (torch.contiguous_format, torch.channels_last):
         ours = x.clone(memory_format=layout).requires_grad_()
         loss.to(memory_format=layout)(ours, y.contiguous(memory_format=layout)).backward()
