@@ -164,7 +164,7 @@ def test_a_word_keeps_its_number_sign(text: str, root: str):
         assert "expected a word" in str(problems("munit/shapes", *override))
         return
     config = load_config("munit/shapes", *override)
-    assert config.DATA.ROOT == root
+    assert root == config.DATA.ROOT
 
 
 @pytest.mark.parametrize(
