@@ -16,6 +16,7 @@ from torch import Tensor
 
 from munit_zoo.config import Config, dump, parse_text, resolve_component
 from munit_zoo.errors import ConfigError, MunitZooError
+from munit_zoo.testing._gradients import check_gradients
 from munit_zoo.testing._kit import ConformanceError
 from munit_zoo.testing._subjects import DOMAINS, KINDS, Subject, build, fail, subject_of, tensors
 from munit_zoo.testing._subjects import takes as must_take
@@ -62,6 +63,13 @@ def _gradient(kind: str, name: str, settings: Mapping[str, Any]) -> None:
     trained = [p for critic in subject.critics.values() for p in critic.parameters()]
     if all(t.grad is None for t in [*inputs, *trained]):
         fail("no gradient reaches its inputs: is something detached?")
+
+
+def _derivatives(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+    with _default_dtype(torch.float64):
+        subject = subject_of(kind, name, settings)
+        subject.module.train()
+        check_gradients(subject)
 
 
 def _state(kind: str, name: str, settings: Mapping[str, Any]) -> None:
@@ -201,6 +209,7 @@ _MODULE_CHECKS: dict[str, Run] = {
     "builds from defaults": _defaults,
     "shapes and dtypes": _shapes,
     "gradient reaches every parameter": _gradient,
+    "gradient is its derivative in either layout": _derivatives,
     "state_dict round trip": _state,
     "deterministic under a seed": _deterministic,
     "builds on meta": _meta,
@@ -326,9 +335,14 @@ def checks_for(kind: str, component: type | None) -> dict[str, Run]:
         found = _DATASET_CHECKS
     if component is None:
         return dict([next(iter(found.items()))])
-    # what works on a whole recipe promises no graph without breaks
-    whole = kind == "model" or getattr(component, "contract", None) == "named"
-    return {label: run for label, run in found.items() if not (whole and run is _compiles)}
+    skipped: set[Run] = set()
+    if kind == "model":
+        # a recipe's networks are checked one by one; all together would take minutes
+        skipped = {_compiles, _derivatives}
+    elif getattr(component, "contract", None) == "named":
+        # what works on a whole recipe promises no graph without breaks
+        skipped = {_compiles}
+    return {label: run for label, run in found.items() if run not in skipped}
 
 
 # Helpers

@@ -30,6 +30,7 @@ class PatchNCE(NamedLoss):
 
     reads = ("f_a", "f_ab")
     side = "generator"
+    detaches = True  # the keys
 
     def __init__(
         self,
