@@ -19,15 +19,15 @@ MUNIT = "munit/edges2shoes --reference"
 
 CPU = {
     "training": f"{MUNIT} --mode train --channels-last on --compile off,default "
-    "--vary ENGINE.SHARE=content,fakes --rounds 4",
+    "--vary ENGINE.SHARE=derived,fakes --rounds 4",
     "inference": f"{MUNIT} --mode translate --channels-last on --compile off,default",
     "savings": f"{MUNIT} --mode train --precision fp32 --channels-last on --rounds 3 "
-    "--vary ENGINE.SHARE=none,content,fakes --vary MODEL.DECODER.FOLD=false,true",
+    "--vary ENGINE.SHARE=none,derived,fakes --vary MODEL.DECODER.FOLD=false,true",
     "layout": f"{MUNIT} --mode train --precision fp32,bf16 --channels-last off,on --rounds 3",
     "savings_inference": f"{MUNIT} --mode translate --precision fp32,bf16 --channels-last off,on "
     "--vary MODEL.DECODER.FOLD=false,true",
     "optimizer": f"{MUNIT} --mode train --precision fp32 --channels-last on --rounds 3 "
-    "--vary OPTIM.GENERATOR.FUSED=false,true",
+    "--vary OPTIM.DEFAULT.FUSED=false,true",
     "components": "--mode component --precision fp32 --channels-last off,on "
     "--components norm:*,activation:*,content_encoder:resnet,style_encoder:conv,decoder:*,"
     "mapping:*,discriminator:*,loss:l1,loss:lsgan --seconds 2",
@@ -40,7 +40,7 @@ CUDA = {
     "inference": f"{MUNIT} --mode translate --styles 1 --batch 1,8,32 --channels-last on "
     "--compile off,default,max-autotune,graphs",
     "savings": f"{MUNIT} --mode train --batch 8 --precision bf16 --channels-last off,on "
-    "--vary ENGINE.SHARE=none,content,fakes --vary MODEL.DECODER.FOLD=false,true",
+    "--vary ENGINE.SHARE=none,derived,fakes --vary MODEL.DECODER.FOLD=false,true",
     "components": CPU["components"].replace("fp32", "tf32,bf16") + " --batch 8",
 }
 

@@ -24,12 +24,17 @@ __all__ = [
     "WeightsError",
     "an",
     "counted",
+    "duration",
+    "quoted",
+    "shortened",
     "suggest",
 ]
 
 
 def suggest(word: str, known: Iterable[str], *, limit: int = 3) -> str:
     """The sentence "Did you mean 'x'?" for the nearest of `known`, or "" when nothing is near."""
+    if len(word) > 200:
+        return ""  # nothing is near, and to find that out takes long
     by_fold = {candidate.casefold(): candidate for candidate in known}
     for candidate in list(by_fold.values()):
         # a part is enough: 'adian' is near 'adain_resnet'
@@ -50,6 +55,28 @@ def an(noun: str) -> str:
 def counted(count: int, noun: str) -> str:
     """A number with its noun: `1 image`, `2 images`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def shortened(text: str, limit: int = 80) -> str:
+    """A text for a message, its middle left out where it is long."""
+    return text if len(text) <= limit else f"{text[: limit // 2]}…{text[-(limit // 4) :]}"
+
+
+def quoted(value: object) -> str:
+    """A value's repr for a message, shortened."""
+    return shortened(repr(value))
+
+
+def duration(seconds: float) -> str:
+    """A time to read: `2 h 5 min`, `3 min 20 s`, `12 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 class MunitZooError(Exception):
@@ -124,7 +151,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = f" ({self.origin})" if self.origin else ""
-        return f"{self.path or 'config'}{where}: {self.message}"
+        return f"{shortened(self.path, 200) or 'config'}{where}: {self.message}"
 
 
 class ConfigError(MunitZooError):

@@ -98,9 +98,8 @@ class Recorded:
                 error = abs(float(ours[name].detach()) - golden) / max(abs(golden), FLOOR)
                 self.errors[f"step{step}/{name}"] = math.inf if math.isnan(error) else error
 
-    def compare_gradient(self, key: str, parameter: nn.Parameter) -> None:
+    def compare_gradient(self, key: str, ours: Tensor | None, parameter: nn.Parameter) -> None:
         """Note the error of a parameter's gradient; one that is not recorded has to be absent."""
-        ours = parameter.grad
         if key in self.tensors:
             self.compare(key, torch.zeros_like(parameter) if ours is None else ours)
         elif ours is not None and bool(ours.any()):

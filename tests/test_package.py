@@ -87,6 +87,27 @@ def test_lower_layers_import_no_torch():
             assert module.split(".")[0] not in ("torch", "torchvision", "timm"), file
 
 
+def test_a_module_with_an_underscore_is_its_packages_own():
+    outside = [(f"{file}", part, module) for file, part, module in imports()]
+    for folder in ("plugins", "benchmarks"):
+        for file in sorted((PACKAGE.parent / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and not node.level:
+                    outside.append((f"{folder}/{file.name}", "", node.module or ""))
+                elif isinstance(node, ast.Import):
+                    outside += [(f"{folder}/{file.name}", "", name.name) for name in node.names]
+    wrong = []
+    for file, _, module in outside:
+        names = module.split(".")
+        private = next((at for at, name in enumerate(names) if name.startswith("_")), None)
+        if names[0] != "munit_zoo" or private is None or module == "munit_zoo._version":
+            continue
+        home = "/".join(names[1:private])
+        if not file.startswith(f"{home}/"):
+            wrong.append(f"{file} imports {module}")
+    assert not wrong
+
+
 def test_timm_is_imported_by_its_adapters_alone():
     users = {file for file, _, module in imports() if module.split(".")[0] == "timm"}
     assert users <= {"blocks/timm_encoders.py"}

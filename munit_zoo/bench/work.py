@@ -15,21 +15,29 @@ from torch.utils.flop_counter import FlopCounterMode
 from munit_zoo.bench.components import build_component
 from munit_zoo.bench.measure import allow_tf32, bytes_of
 from munit_zoo.bench.plan import Arm
-from munit_zoo.bench.reference import ReferenceTrainer
-from munit_zoo.bench.reference_settings import hyperparameters_of
+from munit_zoo.bench.reference import ReferenceTrainer, hyperparameters_of
 from munit_zoo.config import Config, bind, domains_of, load_config
-from munit_zoo.data.stream import UnpairedBatches
+from munit_zoo.data.stream import Batches
 from munit_zoo.engine.acceleration import (
     GraphedStep,
     compile_networks,
     in_format,
     memory_format,
-    networks_of,
 )
 from munit_zoo.engine.devices import make_fabric
-from munit_zoo.engine.step import Trainer, build_optimizers
+from munit_zoo.engine.step import Trainer, build_optimizers, draw_inputs
 from munit_zoo.errors import UsageError
-from munit_zoo.models import TranslationModel, assemble, create_model, meta_inputs, rehearse
+from munit_zoo.inputs import Image
+from munit_zoo.models import (
+    Objective,
+    Rehearsal,
+    TranslationModel,
+    assemble,
+    create_model,
+    meta_inputs,
+    simulate,
+)
+from munit_zoo.models.translation import Translator
 
 __all__ = ["Work", "build_work"]
 
@@ -129,53 +137,82 @@ def _images(arm: Arm, config: Config, device: torch.device, seed: int) -> dict[s
 
 def _train(arm: Arm, device: torch.device) -> Work:
     config = _config(arm)
-    sizes = _sizes(arm, config)
     fabric = make_fabric(device.type, arm.precision)  # type: ignore[arg-type]
-    model, objective, _ = assemble(config, sizes)
+    model, objective, rehearsal = assemble(config, _sizes(arm, config))
     layout = memory_format(config, device)
     model.to(memory_format=layout)  # type: ignore[call-overload]
     model.train()
     fabric.to_device(model)
-    optimizers = build_optimizers(config, model, objective)
-    trainer = Trainer(fabric, model, objective, optimizers)
+    groups = build_optimizers(config, model, objective)
+    trainer = Trainer(fabric, model, objective, groups, iterations=config.ENGINE.ITERATIONS)
     trainer.accelerate(config)
-    batches = []
-    for seed in range(INPUTS):
-        env = {f"x_{name}": x for name, x in _images(arm, config, device, seed).items()}
-        env = {name: value for name, value in env.items() if name in objective.plan.inputs}
-        for name in objective.plan.inputs:
-            if model.is_noise(name):
-                shape = (arm.batch, *model.noise_shape(name, sizes))
-                env[name] = torch.randn(shape, device=device)
-        batches.append(in_format(env, layout))
-    turns = itertools.cycle(batches)
+    batches = [
+        in_format(_batch(arm, model, objective, rehearsal, device, seed), layout)
+        for seed in range(INPUTS)
+    ]
+    turns = itertools.cycle(enumerate(batches))
+
+    def step() -> Any:
+        iteration, batch = next(turns)
+        return trainer.step(batch, iteration)
 
     def held() -> int:
-        states = [s for o in optimizers for s in o.state.values()]
+        states = [s for group in groups for s in group.optimizer.state.values()]
         kept = [v for s in states for v in s.values() if isinstance(v, Tensor)]
-        inputs = [value for env in batches for value in env.values()]
-        parts = (model, objective.losses.criteria, objective.critics.criteria)
+        inputs = [value for batch in batches for value in batch.values()]
+        parts = (model, *objective.criteria.values())
         own = [t for part in parts for t in (*_tensors(part), *_gradients(part.parameters()))]
         return bytes_of([*own, *kept, *inputs])
 
-    flop = _training_flop(config, sizes, arm.batch)
-    facts = _facts(arm, config, device)
-    return Work(lambda: trainer.step(next(turns)), arm.batch, flop, held, **facts)
+    flop = training_flop(rehearsal)
+    return Work(step, arm.batch, flop, held, **_facts(arm, config, device))
 
 
-def _training_flop(config: Config, sizes: Mapping[str, tuple[int, int]], batch: int) -> float:
-    """Operations of a training iteration, counted on the `meta` device."""
-    objective = rehearse(config, sizes).objective
-    with torch.device("meta"):
-        shadow = create_model(config)
-    env = meta_inputs(shadow, sizes, objective.plan.inputs, batch)
-    critics = objective.critics.discriminators
+def _batch(
+    arm: Arm,
+    model: TranslationModel,
+    objective: Objective,
+    rehearsal: Rehearsal,
+    device: torch.device,
+    seed: int,
+) -> dict[str, Tensor]:
+    """Random inputs of an iteration: images in [-1, 1], labels and draws; the same for every arm
+    of a group."""
+    generator = torch.Generator().manual_seed(seed)
+    draws = draw_inputs(
+        model,
+        objective,
+        rehearsal.draws,
+        seed=seed,
+        iteration=0,
+        first=0,
+        count=arm.batch,
+        batch_size=arm.batch,
+    )
+    found = dict(draws)
+    for name in objective.inputs:
+        if name in draws:
+            continue
+        shape = (arm.batch, *rehearsal.shapes[name][1:])
+        if isinstance(model.graph().inputs[name], Image):
+            found[name] = 2 * torch.rand(shape, generator=generator) - 1
+        elif len(shape) == 1:
+            found[name] = torch.arange(arm.batch) % len(model.domains)
+        else:
+            found[name] = torch.randint(2, shape, generator=generator).float()
+    return {name: value.to(device) for name, value in found.items()}
+
+
+def training_flop(rehearsal: Rehearsal) -> float:
+    """Operations of a training iteration, counted on the `meta` device.
+
+    Of a rehearsal for one process: its batch is the whole one.
+    """
+    env = meta_inputs(rehearsal.objective, rehearsal.found.values)
     with FlopCounterMode(display=False) as counter:
-        names, fakes = objective.generators(env)
-        if objective.has_critics:
-            objective.critics(fakes, env)[0].backward()
-        critics.requires_grad_(False)
-        objective.losses(names, dict(critics.items()))[0].backward()
+        for _, loss in simulate(rehearsal.objective, env):
+            if loss.requires_grad:
+                loss.backward()  # type: ignore[no-untyped-call]
     return float(counter.get_total_flops())
 
 
@@ -187,7 +224,7 @@ def _model(arm: Arm, config: Config, device: torch.device) -> TranslationModel:
     torch.manual_seed(0)
     model = create_model(config).eval().to(device)
     model.to(memory_format=memory_format(config, device))  # type: ignore[call-overload]
-    compile_networks(networks_of(model), config.ENGINE.COMPILE)
+    compile_networks(model.networks().values(), config.ENGINE.COMPILE)
     return model
 
 
@@ -257,28 +294,20 @@ def _decode(arm: Arm, device: torch.device) -> Work:
 @torch.no_grad()
 def _decoder(arm: Arm, model: TranslationModel, x: Tensor) -> Callable[[Tensor], Tensor]:
     """From style codes to translations of images whose content is encoded already."""
-    translation = model.graph().translations[model.ways[0]]
-    style, output = translation.style, translation.output
-    if style is None:
+    translator = Translator(model)
+    way = translator.ways()[0]
+    if way.translation.style is None:
         raise UsageError(f"{type(model).__name__} has no style to decode with: measure translate")
-    before, after = model.graph().plan((output,)).split(style)
-    views = model.views()
-
-    def run(steps: Iterable[Any], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        found = dict(values)
-        for node in steps:
-            found[node.name] = node.method(
-                views[node.exchanged], *[found[name] for name in node.arguments]
-            )
-        return found
-
+    before, after = translator.halves(way)
     with _autocast(arm, x.device):
-        known = run(before, {translation.source: x})
+        known = translator.run(before, {way.translation.source: x}, way)
 
     @torch.no_grad()
     def decode(code: Tensor) -> Tensor:
         with _autocast(arm, x.device):
-            return run(after, {**known, style: code})[output]
+            values = {**known, str(way.translation.style): code}
+            result: Tensor = translator.run(after, values, way)[way.translation.output]
+        return result
 
     return decode
 
@@ -299,7 +328,8 @@ def _reference(arm: Arm, device: torch.device) -> Work:
     turns = itertools.cycle(batches)
     with torch.device("meta"):
         shadow = ReferenceTrainer(hyper, kind, vgg_weights=weights).to("meta")
-    x_a, x_b = (batches[0][name].to("meta") for name in ("a", "b"))
+    a, b = (domain.name for domain in domains_of(config))
+    x_a, x_b = (batches[0][name].to("meta") for name in (a, b))
 
     def held() -> int:
         optimizers = (trainer.gen_opt, trainer.dis_opt)
@@ -313,7 +343,7 @@ def _reference(arm: Arm, device: torch.device) -> Work:
 
         def step() -> Any:
             batch = next(turns)
-            return trainer.step(batch["a"], batch["b"])
+            return trainer.step(batch[a], batch[b])
 
         return Work(step, arm.batch, _flop(lambda: shadow.step(x_a, x_b)), held, **facts)
     styles = _styles(arm, hyper["gen"].get("style_dim", 0), device) if kind == "munit" else None
@@ -323,11 +353,11 @@ def _reference(arm: Arm, device: torch.device) -> Work:
 
     coded = None if styles is None else styles.to("meta")
     return Work(
-        lambda: translate(trainer, next(turns)["a"], styles),
+        lambda: translate(trainer, next(turns)[a], styles),
         arm.batch * (arm.styles if styles is not None else 1),
         _flop(lambda: translate(shadow, x_a, coded)),
         held,
-        lambda: translate(trainer, batches[0]["a"], styles),
+        lambda: translate(trainer, batches[0][a], styles),
         **facts,
     )
 
@@ -354,7 +384,11 @@ def _component(arm: Arm, device: torch.device) -> Work:
         arm.config, arm.batch, size, torch.device("meta"), channels_last=layout
     )
     compile_networks([part.module], arm.compile)  # type: ignore[arg-type]
-    leaves = [*part.module.parameters(), *_leaves(part.inputs)]
+    held = [part.module, *part.critics.values()]
+    parameters = [
+        p for module in held if isinstance(module, nn.Module) for p in module.parameters()
+    ]
+    leaves = [*parameters, *(leaf for leaf in _leaves(part.inputs) if leaf.requires_grad)]
 
     def both(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
         for leaf in leaves:  # a gradient that is there would be read and added to
@@ -366,10 +400,10 @@ def _component(arm: Arm, device: torch.device) -> Work:
         return total
 
     return Work(
-        lambda: both(part.forward, part.inputs),
+        lambda: both(part.call, part.inputs),
         arm.batch,
-        _flop(lambda: both(shadow.forward, shadow.inputs)),
-        lambda: bytes_of([*_tensors(part.module), *leaves, *_gradients(leaves)]),
+        _flop(lambda: both(shadow.call, shadow.inputs)),
+        lambda: bytes_of([*_tensors(part.module), *_leaves(part.inputs), *_gradients(leaves)]),
         size=size,
         channels_last=layout,
     )
@@ -382,7 +416,13 @@ def _data(arm: Arm, device: torch.device) -> Work:
     datasets = {domain.name: factory(domain, "train") for domain in domains_of(config)}
     for dataset in datasets.values():
         dataset.prepare()
-    stream = UnpairedBatches(datasets, seed=config.ENGINE.SEED, batch_size=arm.batch)
+    stream = Batches(
+        datasets,
+        {f"x_{name}": Image(name) for name in datasets},
+        {name: name for name in datasets},
+        seed=config.ENGINE.SEED,
+        batch_size=arm.batch,
+    )
     batches = stream.batches(0, 2**31)
     return Work(lambda: next(batches), arm.batch, size=_side(arm, config))
 

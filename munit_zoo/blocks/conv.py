@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
+from munit_zoo.blocks.norms import InstanceNorm
 from munit_zoo.errors import GraphError
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "PadType",
     "Padding",
     "WeightNorm",
+    "biased",
     "by_columns",
     "conv2d",
     "extend",
@@ -143,6 +145,15 @@ def conv2d(
     elif weight_norm == "weight":
         parametrizations.weight_norm(convolution)
     return convolution
+
+
+def biased(bias: bool | None, norm: Make, channels: int) -> bool:
+    """Whether the convolutions before norms have a bias.
+
+    bias: as set; None for the rule of CycleGAN, pix2pix and CUT: only where that is an instance
+    norm (where it changes nothing). norm: the factory of norms, tried with this many channels.
+    """
+    return isinstance(norm(channels), InstanceNorm) if bias is None else bias
 
 
 def by_columns(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

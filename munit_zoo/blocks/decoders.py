@@ -21,7 +21,7 @@ from munit_zoo.registry import (
     StyleMapping,
     slot,
 )
-from munit_zoo.registry.ranges import Count, Odd
+from munit_zoo.registry.ranges import Layers, Odd
 
 __all__ = ["AdaINResnetDecoder", "ResnetDecoder"]
 
@@ -54,7 +54,7 @@ class AdaINResnetDecoder(nn.Module):
         scale_factor: int,
         style_dim: int,
         *,
-        blocks: Count = 4,
+        blocks: Layers = 4,
         kernel_size: Odd = 7,
         upsample_kernel_size: Odd = 5,
         block_kernel_size: Odd = 3,
@@ -124,7 +124,7 @@ class ResnetDecoder(nn.Module):
         out_channels: int,
         scale_factor: int,
         *,
-        blocks: Count = 4,
+        blocks: Layers = 4,
         kernel_size: Odd = 7,
         upsample_kernel_size: Odd = 5,
         block_kernel_size: Odd = 3,

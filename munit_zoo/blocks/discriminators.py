@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from munit_zoo.blocks._checks import at_least, unsteered
-from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm, conv2d
+from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm, biased, conv2d
+from munit_zoo.blocks.filters import BlurDownsample
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.errors import GraphError
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
-from munit_zoo.registry.ranges import Positive
+from munit_zoo.registry.ranges import Depth, PositiveFloat, Scales, Width
 
-__all__ = ["MultiscalePatchDiscriminator"]
+__all__ = ["MultiscalePatchDiscriminator", "PatchDiscriminator", "PixelDiscriminator"]
 
 
 class MultiscalePatchDiscriminator(nn.Module):
@@ -32,10 +35,10 @@ class MultiscalePatchDiscriminator(nn.Module):
         self,
         in_channels: int,
         *,
-        dim: Positive = 64,
-        layers: Positive = 4,
-        scales: Positive = 3,
-        kernel_size: Positive = 4,
+        dim: Width = 64,
+        layers: Depth = 4,
+        scales: Scales = 3,
+        kernel_size: Depth = 4,
         norm: Slot[Norm] = slot("none"),
         activation: Slot[Activation] = slot("lrelu"),
         pad_type: PadType = "reflect",
@@ -108,3 +111,135 @@ class MultiscalePatchDiscriminator(nn.Module):
                 x = self.pool(x)
             logits.append(scale(x))
         return logits
+
+
+class PatchDiscriminator(nn.Module):
+    """PatchGAN: a few convolutions, each logit a judgement of one patch (Isola et al. 2017).
+
+    Image (N, in_channels, H, W) to one map of logits, a list of one (N, 1, h, w). All convolutions
+    are 4×4, padded by one zero: `layers` that halve the map, then two at stride 1. The published
+    one has three layers and patches of 70×70.
+
+    dim: channels of the first convolution; they double up to 8·dim.
+    norm: of all convolutions but the first and the last. weight_norm: of all.
+    downsample: `strided` convolutions, or convolutions and then a `blur` that halves (CUT).
+    bias: of convolutions before norms; null for only before instance norms, as published.
+    init_gain: of `init`; of `gaussian`, the deviation.
+
+    Raises ContractError for settings out of range and for a norm that a style steers; the forward,
+    GraphError for images smaller than `smallest_input()`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        dim: Width = 64,
+        layers: Depth = 3,
+        downsample: Literal["strided", "blur"] = "strided",
+        norm: Slot[Norm] = slot("instance"),
+        activation: Slot[Activation] = slot("lrelu"),
+        weight_norm: WeightNorm = "none",
+        bias: bool | None = None,
+        init: Init = "gaussian",
+        init_gain: PositiveFloat = 0.02,
+    ) -> None:
+        super().__init__()
+        at_least(1, dim=dim, layers=layers)
+        make_norm = unsteered(NORMS.factory(norm), "a discriminator")
+        make_activation = ACTIVATIONS.factory(activation)
+        bias = biased(bias, make_norm, dim)
+        halved = 2 if downsample == "strided" else 1
+        found: list[nn.Module] = []
+        channels = in_channels
+        for index in range(layers + 1):
+            wider = dim * min(2**index, 8)
+            found += [
+                conv2d(
+                    channels,
+                    wider,
+                    4,
+                    stride=halved if index < layers else 1,
+                    padding=1,
+                    weight_norm=weight_norm,
+                    bias=bias if index else True,
+                )
+            ]
+            if index:
+                found += [make_norm(wider)]
+            found += [make_activation()]
+            if downsample == "blur" and index < layers:
+                found += [BlurDownsample()]
+            channels = wider
+        found += [conv2d(channels, 1, 4, padding=1, weight_norm=weight_norm)]
+        self.layers = nn.Sequential(*found)
+        self._smallest = self.smallest_input()
+        initialise(self, init, gain=init_gain, norms=True)
+
+    def smallest_input(self) -> int:
+        """Side of the smallest square image that leaves a logit."""
+        side = 1
+        while not self._takes(side):
+            side += 1
+        return side
+
+    def _takes(self, side: int) -> bool:
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv2d):
+                side = (side - 2) // layer.stride[0] + 1
+            elif isinstance(layer, BlurDownsample):
+                side = (side + 1) // 2 if side > 1 else 0
+            if side < 1:
+                return False
+        return True
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        if min(x.shape[2:]) < self._smallest:
+            raise GraphError(
+                f"images of {x.shape[2]}×{x.shape[3]} are too small for this patch discriminator, "
+                f"which needs {self._smallest}×{self._smallest}: use larger images or fewer LAYERS"
+            )
+        return [self.layers(x)]
+
+
+class PixelDiscriminator(nn.Module):
+    """PixelGAN: each pixel judged by itself, by 1×1 convolutions (Isola et al. 2017).
+
+    Image (N, in_channels, H, W) to a list of one map of logits (N, 1, H, W).
+
+    dim: channels of the first convolution; the second has twice as many.
+    bias: of the second and third convolution; null for only with instance norms, as published.
+    init_gain: of `init`; of `gaussian`, the deviation.
+
+    Raises ContractError for settings out of range and for a norm that a style steers.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        dim: Width = 64,
+        norm: Slot[Norm] = slot("instance"),
+        activation: Slot[Activation] = slot("lrelu"),
+        weight_norm: WeightNorm = "none",
+        bias: bool | None = None,
+        init: Init = "gaussian",
+        init_gain: PositiveFloat = 0.02,
+    ) -> None:
+        super().__init__()
+        at_least(1, dim=dim)
+        make_norm = unsteered(NORMS.factory(norm), "a discriminator")
+        make_activation = ACTIVATIONS.factory(activation)
+        bias = biased(bias, make_norm, dim)
+        self.layers = nn.Sequential(
+            conv2d(in_channels, dim, 1, weight_norm=weight_norm),
+            make_activation(),
+            conv2d(dim, 2 * dim, 1, weight_norm=weight_norm, bias=bias),
+            make_norm(2 * dim),
+            make_activation(),
+            conv2d(2 * dim, 1, 1, weight_norm=weight_norm, bias=bias),
+        )
+        initialise(self, init, gain=init_gain, norms=True)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self.layers(x)]

@@ -16,32 +16,40 @@ __all__ = ["Init", "initialise"]
 
 Init = Literal["kaiming", "xavier", "orthogonal", "gaussian", "default"]
 
+_DRAWN = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
-def initialise(module: nn.Module, how: Init) -> None:
+
+def initialise(
+    module: nn.Module, how: Init, *, gain: float | None = None, norms: bool = False
+) -> None:
     """Draw the weights of every convolution and linear layer in a module; biases become 0.
 
-    how: `kaiming` normal over fan_in, `xavier` normal and `orthogonal` with gain √2, `gaussian`
-    N(0, 0.02), or `default`: torch's own, biases too. Convolutions with the legacy spectral norm
-    keep torch's own, as in MUNIT's reference. Of a weight with torch's spectral or weight norm, the
-    underlying one is drawn.
+    how: `kaiming` normal over fan_in, `xavier` normal and `orthogonal` with `gain` (√2 by default),
+    `gaussian` N(0, gain) (0.02 by default), or `default`: torch's own, biases too. Convolutions
+    with the legacy spectral norm keep torch's own, as in MUNIT's reference. Of a weight with
+    torch's spectral or weight norm, the underlying one is drawn.
+    norms: draw the weights of batch norms, too: N(1, gain), with 0.02 for no gain.
     """
     if how == "default":
         return
     for layer in module.modules():
-        if not isinstance(layer, (nn.Conv2d, nn.Linear)) or isinstance(layer, LegacySpectralConv2d):
+        if norms and isinstance(layer, nn.BatchNorm2d) and layer.affine:
+            init.normal_(layer.weight, 1.0, 0.02 if gain is None else gain)
+            init.zeros_(layer.bias)
+        if not isinstance(layer, _DRAWN) or isinstance(layer, LegacySpectralConv2d):
             continue
         weight = layer.weight  # with a parametrisation: a computed tensor, assigned back below
         drawn = weight.detach().clone()
         if how == "kaiming":
             init.kaiming_normal_(drawn, a=0, mode="fan_in")
         elif how == "xavier":
-            init.xavier_normal_(drawn, gain=math.sqrt(2))
+            init.xavier_normal_(drawn, gain=math.sqrt(2) if gain is None else gain)
         elif how == "orthogonal":
-            init.orthogonal_(drawn, gain=math.sqrt(2))
+            init.orthogonal_(drawn, gain=math.sqrt(2) if gain is None else gain)
         else:
-            init.normal_(drawn, 0.0, 0.02)
+            init.normal_(drawn, 0.0, 0.02 if gain is None else gain)
         if parametrize.is_parametrized(layer, "weight"):
-            layer.weight = drawn
+            layer.weight = drawn  # type: ignore[assignment]
             _settle(layer)
         else:
             weight.data.copy_(drawn)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from munit_zoo.blocks._checks import at_least
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.registry import ACTIVATIONS, Activation, Slot, slot
-from munit_zoo.registry.ranges import Positive
+from munit_zoo.registry.ranges import Depth, Width
 
 __all__ = ["MLP"]
 
@@ -24,8 +24,8 @@ class MLP(nn.Module):
         in_features: int,
         out_features: int,
         *,
-        dim: Positive = 256,
-        layers: Positive = 3,
+        dim: Width = 256,
+        layers: Depth = 3,
         activation: Slot[Activation] = slot("relu"),
         init: Init = "kaiming",
     ) -> None:

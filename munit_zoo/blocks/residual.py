@@ -14,6 +14,7 @@ __all__ = ["ResidualBlock", "ResidualTrunk"]
 class ResidualBlock(nn.Module):
     """x + conv(conv(x)), both normalised, only the first activated (He et al. 2016).
 
+    dropout: share of units that are dropped between the two.
     `num_parameters`: what the two norms take together, the first's first.
     """
 
@@ -26,6 +27,8 @@ class ResidualBlock(nn.Module):
         activation: Make,
         pad_type: PadType = "reflect",
         weight_norm: WeightNorm = "none",
+        bias: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         odd(block_kernel_size=kernel_size)
@@ -37,20 +40,31 @@ class ResidualBlock(nn.Module):
             activation=activation,
             pad_type=pad_type,
             weight_norm=weight_norm,
+            bias=bias,
         )
+        self.dropout = nn.Dropout(dropout) if dropout else None
         self.second = ConvBlock(
-            channels, channels, kernel_size, norm=norm, pad_type=pad_type, weight_norm=weight_norm
+            channels,
+            channels,
+            kernel_size,
+            norm=norm,
+            pad_type=pad_type,
+            weight_norm=weight_norm,
+            bias=bias,
         )
         self.num_parameters = self.first.num_parameters + self.second.num_parameters
 
     def forward(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
         if parameters is None:
-            residual: Tensor = self.second(self.first(x))
+            first = second = None
         else:
             sizes = [self.first.num_parameters, self.second.num_parameters]
             first, second = torch.split(parameters, sizes, dim=1)
-            residual = self.second(self.first(x, first), second)
-        return x + residual
+        residual = self.first(x, first)
+        if self.dropout is not None:
+            residual = self.dropout(residual)
+        summed: Tensor = x + self.second(residual, second)
+        return summed
 
 
 class ResidualTrunk(nn.Module):

@@ -159,5 +159,5 @@ def _layouts(text: str | None) -> tuple[bool | None, ...]:
 def _varied(text: str) -> tuple[str, tuple[str, ...]]:
     key, equals, values = text.partition("=")
     if not equals or not _words(values):
-        raise UsageError(f"--vary {text!r}: write KEY=VALUE,VALUE as in ENGINE.SHARE=none,content")
+        raise UsageError(f"--vary {text!r}: write KEY=VALUE,VALUE as in ENGINE.SHARE=none,derived")
     return key, _words(values)

@@ -18,9 +18,15 @@ USAGE_ERROR = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status: 0 done, 2 for anything the user can mend, 130 interrupted."""
+    """Run a command; the exit status: 0 done, 2 for anything the user can mend, 75 for a training
+    that was asked to end and can be resumed, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal may lack a letter; no reason to die of it
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     parser = _parser()
-    chosen, rest = parser.parse_known_args(arguments)
+    chosen, rest = parser.parse_known_args(
+        _joined(sys.argv[1:] if arguments is None else arguments)
+    )
     if rest:  # argparse leaves KEY=VALUE behind options over
         if not hasattr(chosen, "overrides") or any(word.startswith("-") for word in rest):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -49,6 +55,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `munit-zoo list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"munit-zoo: {where}{error.strerror or error}", file=sys.stderr)
+        return USAGE_ERROR
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Arguments in which `--data`, which may be followed by `all`, is one word with what it says:
+    argparse would take any word after it, a config's name too."""
+    words: list[str] = []
+    for word in arguments:
+        if words and words[-1] == "--data=first" and word == "all":
+            words[-1] = "--data=all"
+        else:
+            words.append("--data=first" if word == "--data" else word)
+    return words
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,7 +102,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--plain", action="store_true", help="only YAML, to save and load")
     command = _add(actions, "check", "_show:config_check", "check it and try all shapes")
     _config(command)
-    command.add_argument("--data", action="store_true", help="look for the images, too")
+    command.add_argument(
+        "--data",
+        choices=("first", "all"),
+        metavar="all",
+        help="find the images, too, and open the first of each domain, or all",
+    )
     command = _add(actions, "diff", "_show:config_diff", "what differs between two configs")
     _config(command)
 
@@ -93,6 +120,9 @@ def _parser() -> argparse.ArgumentParser:
         "--resume-from", type=Path, metavar="SNAPSHOT", help="go on from any snapshot, in a new run"
     )
     command.add_argument("--init-from", type=Path, help="run or snapshot to take weights from")
+    command.add_argument(
+        "--force", action="store_true", help="resume with a config that differs in what matters"
+    )
     command.add_argument("--devices", type=int, default=1, help="processes, one device each")
     _device(command)
     _plugin(command)

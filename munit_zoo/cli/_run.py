@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from munit_zoo.errors import counted
+from munit_zoo.errors import counted, duration
 
 
 class _Bar:
@@ -24,7 +26,7 @@ class _Bar:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
+            TextColumn("{task.fields[losses]}", markup=False),
             console=self.console,
             transient=False,
         )
@@ -34,9 +36,9 @@ class _Bar:
 
     def started(self, start: int, iterations: int, device: str, notes: Sequence[str]) -> None:
         self.iterations = iterations
-        self.console.print(f"training on {device}, iteration {start} to {iterations}")
+        self._print(f"training on {device}, iteration {start} to {iterations}")
         for note in notes:
-            self.console.print(f"  {note}", style="dim")
+            self._print(f"  {note}", style="dim")
         if self.live:
             self.bar.start()
             self.task = self.bar.add_task("", total=iterations, completed=start, losses="")
@@ -45,24 +47,30 @@ class _Bar:
         if self.live:
             self.bar.update(self.task, completed=iteration)
 
-    def logged(self, iteration: int, losses: Mapping[str, float], rate: float) -> None:
+    def logged(
+        self, iteration: int, losses: Mapping[str, float], speed: float, left: float
+    ) -> None:
         text = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
-        text += f" · {rate:.1f} img/s" if rate == rate else ""
+        text += f" · {speed:.1f} img/s" if math.isfinite(speed) else ""
         if self.live:
             self.bar.update(self.task, losses=text)
         elif iteration - self.told >= max(1, self.iterations // 20):
             self.told = iteration
-            self.console.print(
-                f"{iteration}/{self.iterations} {text}", highlight=False, soft_wrap=True
-            )
+            if math.isfinite(left) and iteration < self.iterations:
+                text += f" · {duration(left)} left"
+            self._print(f"{iteration}/{self.iterations} {text}")
 
     def saved(self, snapshot: Path) -> None:
         if not self.live:
-            self.console.print(f"saved {snapshot}", highlight=False, soft_wrap=True)
+            self._print(f"saved {snapshot}")
 
     def stop(self) -> None:
         if self.live:
             self.bar.stop()
+
+    def _print(self, text: str, style: str | None = None) -> None:
+        # names of files may look like markup
+        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def train(chosen: argparse.Namespace) -> int:
@@ -76,6 +84,7 @@ def train(chosen: argparse.Namespace) -> int:
     if name is None and overrides and (chosen.resume or chosen.resume_from):
         name = _own_config(chosen.resume_from or chosen.folder)  # the run's own, varied
     resolved = None if name is None else resolve_config(name, overrides)
+    from munit_zoo.engine.signals import RESUME_ME
     from munit_zoo.engine.train import train as run_training
 
     bar = _Bar()
@@ -90,24 +99,26 @@ def train(chosen: argparse.Namespace) -> int:
             devices=chosen.devices,
             plugins=chosen.plugin or (),
             progress=bar,
+            force=chosen.force,
         )
     finally:
         bar.stop()
     if not end.leader:
         return 0
-    minutes, seconds = divmod(round(end.seconds), 60)
     state = "stopped and saved at" if end.interrupted else "done:"
-    print(f"{state} iteration {end.iteration}, {minutes} min {seconds} s")
+    print(f"{state} iteration {end.iteration}, {duration(end.seconds)}")
     if end.interrupted:
-        print(f"go on with: munit-zoo train --run {chosen.folder} --resume")
+        print(f"go on with: munit-zoo train --run {shlex.quote(str(chosen.folder))} --resume")
     print(f"page: {end.run.folder / 'index.html'}")
-    return 130 if end.interrupted else 0
+    return RESUME_ME if end.interrupted else 0
 
 
 def _own_config(path: Path) -> str:
-    from munit_zoo.engine.runs import find_snapshot
+    """The config of the run that a run's or snapshot's folder belongs to."""
+    from munit_zoo.engine.runs import Run
 
-    return str(find_snapshot(path)[0].folder / "config.yaml")
+    snapshot = (path / "snapshot.json").is_file()
+    return str(Run.open(path.resolve().parent.parent if snapshot else path).folder / "config.yaml")
 
 
 def translate(chosen: argparse.Namespace) -> None:

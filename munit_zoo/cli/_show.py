@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from munit_zoo.domains import Domain
 from munit_zoo.errors import GraphError, an
 from munit_zoo.registry import CORE, REGISTRIES, Entry, Registry, registry
 
@@ -77,7 +78,7 @@ def describe(chosen: argparse.Namespace) -> None:
         kind = an(setting.slot) if setting.slot else expected(setting.annotation)
         print(f"  {setting.key:<22}{kind}; {default}")
     if found.entry.kind == "model":
-        _describe_graph(found.component)
+        _describe_graph(chosen.name, found.component)
 
 
 def _value(value: Any) -> str:
@@ -95,15 +96,29 @@ def _value(value: Any) -> str:
     return str(value)
 
 
-def _describe_graph(recipe: Any) -> None:
-    graph = recipe.graph()
-    print("\ngraph:")
-    print("\n".join(f"  {line}" for line in graph.text().splitlines()))
-    print("\nterms:")
-    for name, pairs in graph.terms.items():
-        print(f"  {name.upper():<16}{', '.join('[' + ', '.join(pair) + ']' for pair in pairs)}")
-    for domain, critic in graph.critics.items():
-        print(f"  critic of {domain.upper()}: fake {critic.fake}, real {critic.real}")
+def _describe_graph(name: str, recipe: Any) -> None:
+    """What an iteration of a recipe does, built with its defaults on the `meta` device."""
+    import torch
+
+    from munit_zoo.errors import MunitZooError
+    from munit_zoo.models import Graph
+    from munit_zoo.models.outline import describe_iteration, example_domains, sketch
+    from munit_zoo.registry import MODELS
+
+    try:
+        with torch.device("meta"):
+            model = MODELS.bind(name)(example_domains(recipe))
+        objective = sketch(model)
+        graph = objective.graph
+        print(f"\n{describe_iteration(objective)}")
+    except MunitZooError as error:
+        graph = Graph(recipe)
+        print(f"\nIts iteration cannot be drawn with its defaults: {error}\n\n{graph.text()}")
+    print("\ntranslations:")
+    for (source, target), found in graph.translations.items():
+        style = f", in the style {found.style}" if found.style else ""
+        ways = "any to any" if source == "*" else f"{source} to {target}"
+        print(f"  {ways}: {found.output} of {found.source}{style}")
     print("\nMermaid:")
     print(graph.mermaid())
 
@@ -123,6 +138,8 @@ def doctor(_: argparse.Namespace) -> int:
             print(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             print(f"{name}: not installed. pip install {name}")
+        except Exception as error:  # whatever damaged metadata raise
+            print(f"{name}: its metadata cannot be read ({error}). Install it again.")
     sound = _devices_report()
     for extra, module, use in (("test", "pytest", "plug-ins' conformance tests"),):
         if importlib.util.find_spec(module) is None:
@@ -276,9 +293,6 @@ def config_check(chosen: argparse.Namespace) -> None:
     data = bind("dataset", config.DATA, "DATA")
     datasets = {d.name: data(d, "train") for d in domains_of(config)}
     sizes = {name: dataset.size for name, dataset in datasets.items()}
-    for side in ("GENERATOR", "DISCRIMINATOR"):
-        bind("optimizer", config.OPTIM[side], f"OPTIM.{side}")()
-    bind("schedule", config.OPTIM.SCHEDULE, "OPTIM.SCHEDULE")()
     for name, metric in config.METRICS.items():
         bind("metric", metric, f"METRICS.{name}")()
     try:
@@ -290,21 +304,81 @@ def config_check(chosen: argparse.Namespace) -> None:
         hint = f"With its stride, the smallest square that works is {smallest}×{smallest}"
         raise GraphError(f"{str(error).rstrip('.')}. {hint}") from error
     shown = ", ".join(f"{name.upper()} {h}×{w}" for name, (h, w) in sizes.items())
-    generators, discriminators = rehearsal.parameters
     print(f"{chosen.config}: in order, for images of {shown}")
-    print(f"parameters: generators {generators:,}, discriminators {discriminators:,}")
-    graph = rehearsal.objective.generators.plan
-    print(f"computed a step: {', '.join(node.name for node in graph.main)}")
-    print(f"for the discriminators: {', '.join(node.name for node in graph.second) or 'shared'}")
+    for dropped in resolved.dropped:
+        print(dropped)
+    _print_parameters(rehearsal.parameters)
+    _print_updates(rehearsal.objective)
     for name in rehearsal.unreached_networks():
         print(f"frozen, no active term reaches it: {name}")
     if chosen.data:
-        for split in ("train", "test"):
-            for domain in domains_of(config):
-                dataset = data(domain, split)
-                dataset.prepare()
-                details = ", ".join(f"{k} {v}" for k, v in dataset.describe().items() if v)
-                print(f"data {split} {domain.name.upper()}: {details}")
+        _check_images(data, domains_of(config), every=chosen.data == "all")
+
+
+def _check_images(data: Any, domains: Sequence[Domain], *, every: bool) -> None:
+    """Prints what is found in each split of each domain; raises DataError for unusable images."""
+    from munit_zoo.errors import DataError, counted
+
+    unusable = tried = 0
+    for split in ("train", "test"):
+        for domain in domains:
+            dataset = data(domain, split)
+            if every and hasattr(dataset, "check"):
+                tally = _Tally()
+                wrong = dataset.check(tally)
+                tried += tally.count
+                for reason in wrong.values():
+                    print(f"data {split} {domain.key}: {reason}")
+                if wrong and getattr(dataset, "on_bad_image", "error") == "error":
+                    unusable += len(wrong)
+                    continue
+            dataset.prepare()
+            known = {k: v for k, v in dataset.describe().items() if v and k != "notes"}
+            details = ", ".join(f"{k} {v}" for k, v in known.items())
+            print(f"data {split} {domain.key}: {details}")
+            for note in getattr(dataset, "notes", ()):
+                print(f"  {note}")
+    if unusable:
+        raise DataError(f"{counted(unusable, 'image')} of {tried} cannot be used, listed above")
+    if tried:
+        print(f"every image was tried: {tried}")
+
+
+class _Tally:
+    """Counts images that were tried, on one line of a terminal."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, done: int, count: int) -> None:
+        self.count = done
+        if sys.stderr.isatty():
+            end = "\n" if done == count else ""
+            print(f"\r  {done:,} of {count:,} images tried", end=end, file=sys.stderr, flush=True)
+
+
+def _print_parameters(counts: Mapping[str, int]) -> None:
+    """Number of parameters by network; of networks of several domains that are alike, once."""
+    print(f"parameters: {sum(counts.values()):,}")
+    alike: dict[tuple[str, int], list[str]] = {}
+    for path, count in counts.items():
+        domain, _, name = path.rpartition(".")
+        alike.setdefault((name, count), []).append(domain.upper())
+    for (name, count), domains in alike.items():
+        if count:
+            of = f" ({', '.join(domains)}, each)" if len(domains) > 1 else ""
+            only = f" ({domains[0]})" if domains[0] and not of else ""
+            print(f"  {name} {count:,}{of}{only}")
+
+
+def _print_updates(objective: Any) -> None:
+    """What each update computes, and what it takes over."""
+    for code in objective.codes(objective.pattern()):
+        update = objective.graph.updates[code.index]
+        made = ", ".join(operation.slot for operation in code.operations) or "nothing"
+        over = f"; takes over {', '.join(code.given)}" if code.given else ""
+        print(f"update {update.name}: computes {made}{over}")
+        print(f"  terms {', '.join(t.upper() for t in objective.terms_of(code.index))}")
 
 
 def config_diff(chosen: argparse.Namespace) -> None:

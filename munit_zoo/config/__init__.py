@@ -8,31 +8,41 @@ from munit_zoo.config._library import (
     shelves,
 )
 from munit_zoo.config._load import (
-    SCHEMA_VERSION,
     Resolved,
     bind,
     domains_of,
+    engine_settings,
+    free_on_resume,
     load_config,
     resolve,
     resolve_component,
     resolve_data,
+    update_settings,
 )
+from munit_zoo.config._migrations import SCHEMA_VERSION
 from munit_zoo.config._node import Config
+from munit_zoo.config._resolve import Dropped
 from munit_zoo.config._schema import expected
 from munit_zoo.config._yaml import dump, dump_value, parse_text
+from munit_zoo.config.networks import entry_of, network_problems
 
 __all__ = [
     "SCHEMA_VERSION",
     "Config",
+    "Dropped",
     "Resolved",
     "bind",
     "domains_of",
     "dump",
     "dump_value",
+    "engine_settings",
+    "entry_of",
     "expected",
     "find_config",
+    "free_on_resume",
     "list_configs",
     "load_config",
+    "network_problems",
     "parse_text",
     "require_sound_plugins",
     "resolve",
@@ -40,4 +50,5 @@ __all__ = [
     "resolve_data",
     "shelved",
     "shelves",
+    "update_settings",
 ]

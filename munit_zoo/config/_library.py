@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from munit_zoo.errors import ConfigError, Problem, suggest
+from munit_zoo.errors import ConfigError, Problem, quoted, suggest
 from munit_zoo.registry import (
     CONFIGS,
     CORE,
@@ -52,8 +53,11 @@ class Shelf:
 
     def file(self, name: str) -> Path | None:
         """The file of a config; None where it has none of this name."""
+        words = name.split("/")
+        if self.problem or not all(re.fullmatch(r"\w[\w.-]{0,99}", word) for word in words):
+            return None  # a name is no path: neither absolute nor out of the shelf
         path = self.folder / f"{name}.yaml"
-        return path if not self.problem and path.is_file() else None
+        return path if path.is_file() else None
 
 
 def shelves() -> Iterator[Shelf]:
@@ -62,14 +66,14 @@ def shelves() -> Iterator[Shelf]:
     package = Path(__file__).resolve().parent.parent
     installed, checkout = package / "_configs", package.parent / "configs"
     yield Shelf(installed if installed.is_dir() else checkout, CORE, core_version())
-    for point, distribution, version in plugin_points(CONFIGS):
-        unmet = unmet_requirement(distribution)
+    for point in plugin_points(CONFIGS):
+        unmet = unmet_requirement(point.distribution)
         try:
             if unmet:
-                raise ValueError(f"needs {unmet}; this is munit-zoo {core_version()}")
-            yield Shelf(_folder_of(point.value.strip()), distribution, version)
+                raise ValueError(unmet)
+            yield Shelf(_folder_of(point.target), point.distribution, point.version)
         except Exception as error:  # a broken plug-in hurts only those who ask for its configs
-            yield Shelf(Path(), distribution, version, str(error))
+            yield Shelf(Path(), point.distribution, point.version, str(error))
 
 
 def _folder_of(package: str) -> Path:
@@ -147,7 +151,7 @@ def find_config(source: str) -> tuple[Path, str]:
         return path, label
     known = list_configs()
     hint = suggest(source, known) or f"Shipped: {', '.join(known)}."
-    message = f"no config is called {source!r}. {hint} A file's path ends in .yaml."
+    message = f"no config is called {quoted(source)}. {hint} A file's path ends in .yaml."
     for shelf in looked:
         if shelf.problem:
             message += f" The configs of {shelf.source} cannot be used: {shelf.problem}."

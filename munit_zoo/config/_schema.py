@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from munit_zoo.config.settings import DomainSettings, EngineSettings, TermSettings
-from munit_zoo.errors import suggest
-from munit_zoo.registry import Setting, read_signature, slot
+from munit_zoo.config.settings import (
+    DomainSettings,
+    EngineSettings,
+    TermSettings,
+    UpdateSettings,
+)
+from munit_zoo.errors import shortened, suggest
+from munit_zoo.registry import MAY_CHANGE, Setting, read_signature, slot
 
 __all__ = [
     "MISSING",
@@ -29,6 +36,8 @@ __all__ = [
 ]
 
 MISSING: Any = object()
+LARGEST_INTEGER = 2**63 - 1
+LARGEST_NUMBER = 3.4028234663852886e38
 
 
 @dataclass(frozen=True)
@@ -41,8 +50,23 @@ class Value:
     @property
     def is_map(self) -> bool:
         """Whether a YAML map is a value of this type (`dict[str, X]`, alone or in a union)."""
+        return self._map is not None
+
+    @property
+    def keeps_null(self) -> bool:
+        """Whether null is a value in such a map, and does not take a key away."""
+        found = self._map
+        return found is not None and type(None) in typing.get_args(typing.get_args(found)[1])
+
+    @property
+    def may_change(self) -> bool:
+        """Whether a run may be resumed with another value."""
+        return MAY_CHANGE in getattr(self.annotation, "__metadata__", ())
+
+    @property
+    def _map(self) -> Any:
         options = [self.annotation, *typing.get_args(self.annotation)]
-        return any(typing.get_origin(option) is dict or option is dict for option in options)
+        return next((option for option in options if typing.get_origin(option) is dict), None)
 
 
 @dataclass(frozen=True)
@@ -55,7 +79,7 @@ class Component:
 
     kind: str
     default: Any = None
-    own: Mapping[str, Value] = field(default_factory=dict)
+    own: Mapping[str, Schema] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,11 +91,18 @@ class Section:
 
 @dataclass(frozen=True)
 class MapOf:
-    """A map with keys of the user's choosing (capitals), each of one schema."""
+    """A map with keys of the user's choosing (capitals), each of one schema.
+
+    default: entries where no layer has any.
+    inherits: a key of the same section whose layers lie below those of each entry.
+    listed: a layer that names a new entry lists all of them, in this order.
+    """
 
     item: Schema
     what: str
     default: Mapping[str, Any] = field(default_factory=dict)
+    inherits: str = ""
+    listed: bool = False
 
 
 Schema = Value | Component | Section | MapOf
@@ -87,8 +118,20 @@ def of_settings(settings: Mapping[str, Setting]) -> dict[str, Schema]:
     }
 
 
-def _of_class(settings: type) -> dict[str, Any]:
-    return of_settings(read_signature(settings, settings.__name__).settings)
+def _of_class(settings: type) -> dict[str, Schema]:
+    """The schemas of a dataclass's fields."""
+    made = {
+        name: f.default_factory()
+        for name, f in settings.__dataclass_fields__.items()  # type: ignore[attr-defined]
+        if f.default_factory is not dataclasses.MISSING
+    }
+    signature = read_signature(settings, settings.__name__)
+    return of_settings(
+        {
+            key: replace(s, default=made[s.name]) if s.name in made else s
+            for key, s in signature.settings.items()
+        }
+    )
 
 
 ROOT = Section(
@@ -96,12 +139,17 @@ ROOT = Section(
         "SCHEMA_VERSION": Value(int),
         "MODEL": Component("model"),
         "LOSSES": MapOf(Component("loss", own=_of_class(TermSettings)), "loss term"),
-        "DOMAINS": MapOf(Section(_of_class(DomainSettings)), "domain", {"A": {}, "B": {}}),
+        "UPDATES": MapOf(Section(_of_class(UpdateSettings)), "update"),
+        "DOMAINS": MapOf(
+            Section(_of_class(DomainSettings)), "domain", {"A": {}, "B": {}}, listed=True
+        ),
         "DATA": Component("dataset", slot("shapes")),
         "OPTIM": Section(
             {
-                "GENERATOR": Component("optimizer", slot("adam")),
-                "DISCRIMINATOR": Component("optimizer", slot("adam")),
+                "DEFAULT": Component("optimizer", slot("adam")),
+                "NETWORKS": MapOf(
+                    Component("optimizer", slot("adam")), "network", inherits="DEFAULT"
+                ),
                 "SCHEDULE": Component("schedule", slot("constant")),
             }
         ),
@@ -118,6 +166,7 @@ def coerce(annotation: Any, value: Any) -> Any:
     """
     if _holds_bool(value) and not _takes_bool(annotation):
         raise ValueError(_complaint(annotation, value))  # pydantic takes True for Literal[1]
+    _check_numbers(value)
     try:
         return TypeAdapter(annotation).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
@@ -130,6 +179,21 @@ def coerce(annotation: Any, value: Any) -> Any:
         if reasons:
             raise ValueError(f"{_show(value)}: {reasons[0][0].lower()}{reasons[0][1:]}") from None
         raise ValueError(_complaint(annotation, value)) from None
+
+
+def _check_numbers(value: Any) -> None:
+    """Raises ValueError for a number that tensors, files or random generators cannot hold."""
+    if isinstance(value, (list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_numbers(part)
+    elif isinstance(value, int) and not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
+        digits = len(f"{abs(value):x}") * 1.204
+        shown = value if digits < 40 else f"an integer of some {digits:.0f} digits"
+        raise ValueError(f"got {shown}, which does not fit in 64 bits: use a smaller one")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"got {value}: a number here is finite")
+    elif isinstance(value, float) and abs(value) > LARGEST_NUMBER:
+        raise ValueError(f"got {value}, which is too large for 32 bits (at most 3.4e38)")
 
 
 def _complaint(annotation: Any, value: Any) -> str:
@@ -145,7 +209,7 @@ def _show(value: Any) -> str:
         return "null"
     if isinstance(value, dict):
         return "a map"
-    return f"the {kind.get(type(value), type(value).__name__)} {json.dumps(value)}"
+    return f"the {kind.get(type(value), type(value).__name__)} {shortened(json.dumps(value))}"
 
 
 def expected(annotation: Any) -> str:

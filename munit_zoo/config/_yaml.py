@@ -14,10 +14,19 @@ from typing import Any
 
 import yaml
 
-from munit_zoo.errors import ConfigError, Problem
+from munit_zoo.errors import ConfigError, Problem, quoted
 from munit_zoo.registry import SlotDefault
 
-__all__ = ["Node", "dump", "dump_value", "node_from", "parse_text", "read_yaml"]
+__all__ = [
+    "DEEPEST",
+    "Node",
+    "dump",
+    "dump_value",
+    "node_from",
+    "parse_override",
+    "parse_text",
+    "read_yaml",
+]
 
 _SCALARS: tuple[tuple[str, str, str], ...] = (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
@@ -32,7 +41,12 @@ _SCALARS: tuple[tuple[str, str, str], ...] = (
 )
 
 _YAML = "tag:yaml.org,2002:"
-_TAGS = ("map", "seq", "str", *(name for name, _, _ in _SCALARS))
+_WRITTEN = {name: re.compile(pattern) for name, pattern, _ in _SCALARS}
+
+# Far above what a config needs, and below what takes long, much memory or deep recursion
+MOST_BYTES = 1 << 20
+MOST_VALUES = 100_000
+DEEPEST = 64
 
 
 @dataclass(frozen=True)
@@ -95,66 +109,127 @@ def read_yaml(path: Path, label: str) -> Node:
             source=label,
         )
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"it is larger than the {MOST_BYTES >> 20} MiB that a config may be")
+        text = data.decode("utf-8")
     except FileNotFoundError:
         raise ConfigError([Problem("", f"there is no file {label}")], source=label) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError([Problem("", f"{label} cannot be read: {error}")], source=label) from None
     return parse_text(text, label)
 
 
 def parse_text(text: str, label: str, *, lines: bool = True) -> Node:
     """The tree of a YAML text; `lines` adds the line number to each origin."""
-    problems: list[Problem] = []
-
-    def origin(node: yaml.Node) -> str:
-        return f"{label}:{node.start_mark.line + 1}" if lines else label
-
-    def convert(node: yaml.Node, path: str) -> Node:
-        if node.tag.rpartition(":")[2] not in _TAGS or not node.tag.startswith(_YAML):
-            message = f"the tag {node.tag!r} is not allowed; write plain data"
-            problems.append(Problem(path, message, origin(node)))
-            return Node(None, origin(node))
-        if isinstance(node, yaml.MappingNode):
-            return Node(mapping(node, path), origin(node))
-        if isinstance(node, yaml.SequenceNode):
-            return Node([convert(item, path).plain() for item in node.value], origin(node))
-        return Node(_scalar(node), origin(node))
-
-    def mapping(node: yaml.MappingNode, path: str) -> dict[str, Node]:
-        children: dict[str, Node] = {}
-        for key_node, value_node in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if not isinstance(key, str) or not key or key_node.tag.endswith((":null", ":bool")):
-                problems.append(Problem(path, "a key is a word", origin(key_node)))
-                continue
-            dotted = f"{path}.{key}".lstrip(".")
-            if key in children:
-                first = children[key].origin
-                problems.append(
-                    Problem(dotted, f"is written twice (first at {first})", origin(key_node))
-                )
-                continue
-            child = convert(value_node, dotted)
-            children[key] = Node(child.value, origin(key_node))
-        return children
-
     try:
+        _check_depth(text)
         composed = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{label}:{mark.line + 1}" if mark and lines else label
         reason = getattr(error, "problem", None) or str(error)
         raise ConfigError([Problem("", f"is not YAML: {reason}", where)], source=label) from None
-    tree = convert(composed, "") if composed is not None else Node({}, label)
-    if problems:
-        raise ConfigError(problems, source=label)
+    except (ValueError, OverflowError) as error:  # PyYAML's own, of escapes that are no character
+        raise ConfigError([Problem("", f"is not YAML: {error}", label)], source=label) from None
+    if composed is None:
+        return Node({}, label)
+    reader = _Reader(label, lines)
+    tree = reader.read(composed)
+    if reader.problems:
+        raise ConfigError(reader.problems, source=label)
     return tree
 
 
-def _scalar(node: yaml.Node) -> Any:
-    kind = node.tag.rpartition(":")[2]
-    text = str(node.value)
+def _check_depth(text: str) -> None:
+    """Raises YAMLError where collections stand too deep in each other, before they are composed."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEEPEST:
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                raise ValueError(f"line {line} is nested more than {DEEPEST} deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+class _Reader:
+    """From PyYAML's nodes to ours, without what YAML allows beyond plain data.
+
+    Aliases are copied, as often as they are named: their number is bounded, and one within what it
+    stands for is refused.
+    """
+
+    def __init__(self, label: str, lines: bool) -> None:
+        self.label, self.lines = label, lines
+        self.problems: list[Problem] = []
+        self.count = 0
+        self.inside: set[int] = set()
+
+    def read(self, composed: yaml.Node) -> Node:
+        return self.node(composed, "")
+
+    def origin(self, node: yaml.Node) -> str:
+        return f"{self.label}:{node.start_mark.line + 1}" if self.lines else self.label
+
+    def problem(self, path: str, message: str, node: yaml.Node) -> Node:
+        self.problems.append(Problem(path, message, self.origin(node)))
+        return Node(None, self.origin(node))
+
+    def node(self, node: yaml.Node, path: str) -> Node:
+        self.count += 1
+        if self.count > MOST_VALUES:
+            message = f"holds more than {MOST_VALUES:,} values, each copy of an alias counted"
+            raise ConfigError([Problem("", message, self.label)], source=self.label)
+        kind = node.tag.removeprefix(_YAML)
+        scalar = isinstance(node, yaml.ScalarNode)
+        if kind not in ((*_WRITTEN, "str") if scalar else ("map", "seq")):
+            return self.problem(
+                path, f"the tag {node.tag!r} is not allowed; write plain data", node
+            )
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node, kind, path)
+        if id(node) in self.inside:
+            return self.problem(path, "is an alias of what it stands in", node)
+        if len(self.inside) >= DEEPEST:
+            return self.problem(path, f"is nested more than {DEEPEST} deep", node)
+        self.inside.add(id(node))
+        value: Any
+        if isinstance(node, yaml.MappingNode):
+            value = self.mapping(node, path)
+        else:
+            value = [self.node(item, path).plain() for item in node.value]
+        self.inside.remove(id(node))
+        return Node(value, self.origin(node))
+
+    def scalar(self, node: yaml.ScalarNode, kind: str, path: str) -> Node:
+        text = str(node.value)
+        if kind != "str" and not _WRITTEN[kind].match(text):
+            return self.problem(path, f"{quoted(text)} is no {kind}", node)
+        if len(text) > 1000 and kind == "int":  # more digits than Python turns into a number
+            return self.problem(path, f"is a number of {len(text)} digits", node)
+        return Node(_scalar(text, kind), self.origin(node))
+
+    def mapping(self, node: yaml.MappingNode, path: str) -> dict[str, Node]:
+        children: dict[str, Node] = {}
+        for key_node, value_node in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if not isinstance(key, str) or not key or key_node.tag.endswith((":null", ":bool")):
+                self.problem(path, "a key is a word", key_node)
+                continue
+            dotted = f"{path}.{key}".lstrip(".")
+            if key in children:
+                first = children[key].origin
+                self.problem(dotted, f"is written twice (first at {first})", key_node)
+                continue
+            child = self.node(value_node, dotted)
+            children[key] = Node(child.value, self.origin(key_node))
+        return children
+
+
+def _scalar(text: str, kind: str) -> Any:
     if kind == "str":
         return text
     if kind == "null":
@@ -166,6 +241,25 @@ def _scalar(node: yaml.Node) -> Any:
         return int(text, base)
     # a float; Python spells `.inf` and `.nan` without the dot
     return float(re.sub(r"\.(?=[in])", "", text.lower()))
+
+
+def parse_override(text: str, label: str) -> Node:
+    """The value of `KEY=VALUE` on a command line: YAML, in which a plain word may hold ` #`.
+
+    A comment has no place there, and a path may (`/data/set #2`).
+    """
+    if not text.strip():
+        return Node(None, label)
+    if re.search(r"(?:^|\s)#", text):
+        try:
+            _check_depth(text)
+            composed = yaml.compose(text, Loader=_Loader)
+        except (yaml.YAMLError, ValueError, OverflowError):
+            composed = None
+        plain = isinstance(composed, yaml.ScalarNode) and composed.style is None
+        if plain or not text[: text.index("#")].strip():
+            return Node(text.strip(), label)
+    return parse_text(text, label, lines=False)
 
 
 def node_from(value: Any, origin: str) -> Node:
@@ -182,7 +276,7 @@ def node_from(value: Any, origin: str) -> Node:
 
 def dump_value(value: Any) -> str:
     """A scalar or list as YAML in one line."""
-    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=10_000)
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=10_000, sort_keys=False)
     return text.removesuffix("...\n").strip()
 
 

@@ -1,26 +1,49 @@
-"""Keys of a config that belong to no component: a term's, a domain's and the engine's own."""
+"""Keys of a config that belong to no component: a term's, an update's, a domain's, the engine's."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
-from munit_zoo.registry.ranges import Count, Positive, Share, ValueRange
+from munit_zoo.registry import MAY_CHANGE, Schedule, Slot, slot
+from munit_zoo.registry.ranges import Count, NonEmpty, Positive, PositiveFloat, Share, ValueRange
 
-__all__ = ["DomainSettings", "EngineSettings", "TermSettings"]
+__all__ = ["DomainSettings", "EngineSettings", "TermSettings", "UpdateSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TermSettings:
     """A loss term's own keys, which stay when its criterion is exchanged.
 
-    weight: factor in the sum; a term of weight 0 is not computed, nor is what only it reads.
+    weight: factor in the sum, of either sign; a term of weight 0 is not computed, nor is what only
+        it reads.
+    critic_weight: the weight where the term trains a discriminator; null: `weight` there, too.
+    schedule: factor on both weights over the iterations.
     pairs: names of the recipe's graph that the criterion compares, `[[x_ab, x_a], …]`; left out
         for terms that the recipe itself knows. The term is the sum over its pairs.
+    updates: the recipe's updates in which it acts; null: those that the recipe says.
+    every: it acts in every so-many-th iteration, with so many times its weight.
     """
 
     weight: float = 1.0
-    pairs: tuple[tuple[str, ...], ...] | None = None
+    critic_weight: float | None = None
+    schedule: Slot[Schedule] = slot("constant")
+    pairs: NonEmpty[tuple[NonEmpty[tuple[str, ...]], ...]] | None = None
+    updates: NonEmpty[tuple[str, ...]] | None = None
+    every: Positive = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateSettings:
+    """How one of a recipe's updates takes place.
+
+    every: in every so-many-th iteration; null: as the recipe has it.
+    clip: the most that the gradient of each network may measure (its L2 norm); null: as the recipe
+        has it.
+    """
+
+    every: Positive | None = None
+    clip: PositiveFloat | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +61,23 @@ class DomainSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSettings:
-    """How training runs.
+    """How training runs. Keys marked MAY_CHANGE may be others when a run is resumed.
 
-    iterations: updates of the discriminators and the generators.
-    batch_size: pairs of images an update, over all processes together.
+    iterations: passes through the recipe's updates.
+    batch_size: samples an update, over all processes together.
+    accumulate: equal parts in which each process computes its share of the batch, one after the
+        other, for one step: the gradient of the whole batch in the memory of a part.
     seed: of weights, sampling, augmentation and noise.
     workers: loader processes; 0 loads in the training process.
     precision: fp32, tf32 (CUDA), or bf16 autocast.
-    share: what the discriminators' step takes over from the generators': `content` codes (the
-        same maths, half the encoding), `fakes` (also the translations: cheaper, but both steps
-        then see the same styles), or `none`.
+    share: what updates take over from each other: `derived`, whatever is equal because nothing it
+        is computed from was stepped or drawn anew (the same maths); `fakes`, also translations
+        with the styles of the update before (cheaper, but both see the same styles); or `none`.
     ema: decay of the averaged weights that translate and evaluate use; null keeps none.
+    ema_warmup: the average forgets its first, untrained weights: after t updates the decay is
+        min(ema, (1 + t) / (10 + t)).
+    ema_networks: decay by network's name where it differs, `{GENERATOR: 0.99, MAPPING: null}`;
+        null: that network is not averaged.
     log_every, grid_every, snapshot_every: iterations between log lines, image grids, snapshots
         (0: only at the end).
     keep: newest snapshots kept; null keeps all.
@@ -59,19 +88,22 @@ class EngineSettings:
     cuda_graphs: record the whole step as one CUDA graph (one process, adam, adamw or rmsprop).
     """
 
-    iterations: Positive = 1_000_000
+    iterations: Annotated[Positive, MAY_CHANGE] = 1_000_000
     batch_size: Positive = 1
+    accumulate: Positive = 1
     seed: int = 0
-    workers: Count = 2
+    workers: Annotated[Count, MAY_CHANGE] = 2
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    share: Literal["none", "content", "fakes"] = "content"
+    share: Literal["none", "derived", "fakes"] = "derived"
     ema: Share | None = None
-    log_every: Positive = 10
-    grid_every: Count = 500
-    snapshot_every: Count = 10_000
-    keep: Positive | None = None
-    display: Positive = 8
-    display_styles: Positive = 4
+    ema_warmup: bool = True
+    ema_networks: dict[str, Share | None] = field(default_factory=dict)
+    log_every: Annotated[Positive, MAY_CHANGE] = 10
+    grid_every: Annotated[Count, MAY_CHANGE] = 500
+    snapshot_every: Annotated[Count, MAY_CHANGE] = 10_000
+    keep: Annotated[Positive | None, MAY_CHANGE] = None
+    display: Annotated[Positive, MAY_CHANGE] = 8
+    display_styles: Annotated[Positive, MAY_CHANGE] = 4
     channels_last: bool = True
     compile: Literal["off", "default", "max-autotune"] = "off"
     cuda_graphs: bool = False

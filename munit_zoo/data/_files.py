@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
-import re
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
 
-from munit_zoo.data.images import is_image, mapping, read_image, to_unit
-from munit_zoo.data.transforms import Pipeline, convert_channels
+from munit_zoo.data._labels import Attributes, Classes
+from munit_zoo.data.images import MAX_PIXELS, Decoded, decode, mapping, shown
+from munit_zoo.data.reading import unit_image
+from munit_zoo.data.seeding import rng
+from munit_zoo.data.transforms import Pipeline
 from munit_zoo.domains import Domain
-from munit_zoo.errors import DataError, counted
+from munit_zoo.errors import DataError, counted, suggest
 
-__all__ = ["FileDataset", "OnBadImage", "list_images"]
+__all__ = ["FileDataset", "OnBadImage", "check_domains", "labels_from", "share_out"]
 
 OnBadImage = Literal["error", "skip"]
+
+_LOOKED_AT = 16  # images whose values are looked at for a note on their range
 
 
 class FileDataset:
@@ -26,6 +31,8 @@ class FileDataset:
 
     on_bad_image: `error` stops at an image that cannot be used, naming it; `skip` reads every image
     once in `prepare`, leaves out the bad ones and lists them in `skipped`.
+    max_pixels: rows times columns of the largest image that is decoded.
+    labels: what is known of the images beside their domain.
     """
 
     def __init__(
@@ -34,10 +41,14 @@ class FileDataset:
         split: Literal["train", "test"],
         pipeline: Pipeline,
         on_bad_image: OnBadImage,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        labels: Attributes | Classes | None = None,
     ) -> None:
         self.domain, self.split, self.pipeline = domain, split, pipeline
-        self.on_bad_image = on_bad_image
+        self.on_bad_image, self.max_pixels, self.labels = on_bad_image, max_pixels, labels
         self.skipped: dict[str, str] = {}
+        self.notes: list[str] = []
         self._files: list[tuple[str, Path]] | None = None
 
     def find(self) -> list[tuple[str, Path]]:
@@ -47,6 +58,14 @@ class FileDataset:
     def origin(self) -> dict[str, Any]:
         """Where the images come from, for the run's record."""
         raise NotImplementedError
+
+    def scene_of(self, name: str) -> str:
+        """What an image shows: its name without the suffix."""
+        return str(PurePosixPath(name).with_suffix(""))
+
+    def decode(self, path: Path) -> Decoded:
+        """The pixels of a file that are this domain's."""
+        return decode(path, max_pixels=self.max_pixels)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -65,20 +84,39 @@ class FileDataset:
             return
         found = self.find()
         if self.on_bad_image == "skip":
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                reasons = list(pool.map(self._reason, (path for _, path in found)))
-            self.skipped = {
-                name: reason
-                for (name, _), reason in zip(found, reasons, strict=True)
-                if reason is not None
-            }
+            self.skipped = self._unusable(found)
             found = [(name, path) for name, path in found if name not in self.skipped]
             if not found:
                 first = next(iter(self.skipped.values()))
-                raise DataError(f"every image of domain {self.letter} was skipped. {first}")
+                raise DataError(f"every image of domain {self.domain.key} was skipped. {first}")
         else:
             self._sample(found[0][1], None)  # the usual mistakes concern every image
+        if self.labels is not None:
+            self.labels.prepare([name for name, _ in found])
         self._files = found
+        self.notes = [note for note in [self._range_note()] if note]
+
+    def check(self, progress: Callable[[int, int], None] | None = None) -> dict[str, str]:
+        """Try every image: what is wrong, by name, with those that cannot be used.
+
+        progress: told how many were tried, of how many.
+        """
+        return self._unusable(self.find(), progress)
+
+    def _unusable(
+        self,
+        files: Sequence[tuple[str, Path]],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> dict[str, str]:
+        found: dict[str, str] = {}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            reasons = pool.map(self._reason, (path for _, path in files))
+            for number, ((name, _), reason) in enumerate(zip(files, reasons, strict=True), start=1):
+                if reason is not None:
+                    found[name] = reason
+                if progress is not None:
+                    progress(number, len(files))
+        return found
 
     def _reason(self, path: Path) -> str | None:
         try:
@@ -87,10 +125,28 @@ class FileDataset:
             return str(error)
         return None
 
-    @property
-    def letter(self) -> str:
-        """The domain as configs and folders spell it: `A`."""
-        return self.domain.name.upper()
+    def _range_note(self) -> str:
+        """What to set where values fill little of the range that they are mapped from."""
+        files = self.files
+        first = self.decode(files[0][1]).pixels
+        if self.domain.value_range is not None or first.dtype != np.uint16:
+            return ""
+        chosen = files[:: max(1, len(files) // _LOOKED_AT)][:_LOOKED_AT]
+        low, high = 65535, 0
+        for _, path in chosen:
+            try:
+                pixels = self.decode(path).pixels
+            except DataError:
+                continue  # told when it is used
+            low, high = min(low, int(pixels.min())), max(high, int(pixels.max()))
+        if high >= 2**15:
+            return ""
+        top = 2 ** max(1, high.bit_length()) - 1
+        return (
+            f"domain {self.domain.key}: values lie within {low}..{high} (of "
+            f"{counted(len(chosen), 'image')} looked at), and 0..65535 is mapped to -1..1: "
+            f"DOMAINS.{self.domain.key}.VALUE_RANGE=[0,{top}] would use all of it"
+        )
 
     def __len__(self) -> int:
         return len(self.files)
@@ -98,6 +154,27 @@ class FileDataset:
     def name(self, index: int) -> str:
         """The image's path within its folder."""
         return self.files[index][0]
+
+    def scene(self, index: int) -> str:
+        """What the image shows, to find its partner in another domain by."""
+        return self.scene_of(self.name(index))
+
+    @property
+    def skipped_scenes(self) -> tuple[str, ...]:
+        """What was left out: its partners are to be, too."""
+        return tuple(map(self.scene_of, self.skipped))
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the attributes or classes; empty where neither is known."""
+        if self.labels is None:
+            return ()
+        self.prepare()
+        return self.labels.names
+
+    def label(self, index: int) -> int | Tensor:
+        """The image's class, or its attributes (K,); its domain's number where neither is known."""
+        return self.domain.place if self.labels is None else self.labels[index]
 
     def train(self, index: int, rng: np.random.Generator) -> Tensor:
         """Image `index`, resized, cropped and flipped by chance: float32 (C, h, w)."""
@@ -109,60 +186,73 @@ class FileDataset:
 
     def _sample(self, path: Path, rng: np.random.Generator | None) -> Tensor:
         try:
-            pixels = read_image(path)
+            decoded = self.decode(path)
         except DataError as error:
             raise DataError(f"{error}. DATA.ON_BAD_IMAGE=skip leaves such images out") from None
-        name = self.domain.name
-        image = to_unit(pixels, self.domain.value_range, what=str(path), domain=name)
-        image = convert_channels(image, self.pipeline.convert)
-        if len(image) != self.domain.channels:
-            raise DataError(self._channels(path, len(image)))
+        image = unit_image(decoded, path, self.domain, self.pipeline.convert)
         try:
             return self.pipeline.test(image) if rng is None else self.pipeline.train(image, rng)
         except DataError as error:
-            raise DataError(f"the image {path} cannot be used: {error}") from None
-
-    def _channels(self, path: Path, found: int) -> str:
-        want = self.domain.channels
-        message = (
-            f"the image {path} has {counted(found, 'channel')}, domain "
-            f"{self.letter} is declared with {want}: set DOMAINS.{self.letter}.CHANNELS={found}"
-        )
-        convert = {(1, 3): "rgb", (3, 1): "gray"}.get((found, want))
-        return message + (f", or DATA.CONVERT={convert}" if convert else "")
+            raise DataError(f"the image {shown(path)} cannot be used: {error}") from None
 
     def describe(self) -> dict[str, Any]:
         """What was found and how values are mapped."""
-        pixels = read_image(self.files[0][1])
+        pixels = self.decode(self.files[0][1]).pixels
+        labels = {"labels": list(self.label_names)} if self.label_names else {}
         return {
             "images": len(self),
             **self.origin(),
             "mapping": mapping(pixels.dtype, self.domain.value_range, domain=self.domain.name),
             "first": f"{self.name(0)}: {counted(pixels.shape[0], 'channel')}, "
             f"{pixels.shape[1]}×{pixels.shape[2]}",
+            **labels,
+            "notes": self.notes,
             "skipped": self.skipped,
         }
 
 
-def list_images(folder: Path) -> list[tuple[str, Path]]:
-    """All images below a folder, nested ones too, in natural order, with relative names.
+def labels_from(
+    table: str | None, attributes: Sequence[str] | None, classes: bool
+) -> Attributes | Classes | None:
+    """The labels that the settings TABLE, ATTRIBUTES and CLASSES ask for."""
+    if table is not None and classes:
+        raise DataError("labels are attributes (DATA.TABLE) or classes (DATA.CLASSES), not both")
+    if attributes is not None and (table is None or not attributes):
+        raise DataError("DATA.ATTRIBUTES names columns of a DATA.TABLE, one or more")
+    if table is not None:
+        return Attributes(Path(table).expanduser(), attributes)
+    return Classes() if classes else None
 
-    Raises DataError where the folder is absent or holds none.
+
+def check_domains(domain: Domain, **settings: Any) -> None:
+    """Raises DataError where a setting by domain names one that the config does not have."""
+    for setting, value in settings.items():
+        if not domain.among or not isinstance(value, Mapping):
+            continue
+        known = [name.upper() for name in domain.among]
+        for key in value:
+            if key not in known:
+                raise DataError(
+                    f"DATA.{setting.upper()}.{key}: there is no such domain; DOMAINS has "
+                    f"{', '.join(known)}. {suggest(key, known)}".rstrip()
+                )
+
+
+def share_out(
+    found: Sequence[tuple[str, Path]],
+    split: Literal["train", "test"],
+    *,
+    hold_out: float,
+    seed: int,
+    key: Callable[[str], str] = str,
+) -> list[tuple[str, Path]]:
+    """The images of a split, of which a share (below 1) or number is held out for testing.
+
+    key: what decides of an image, of its name.
     """
-    if not folder.is_dir():
-        parent = folder.parent
-        there = ", ".join(sorted(p.name for p in parent.iterdir())[:10]) if parent.is_dir() else ""
-        known = f" ({parent} holds: {there or 'nothing'})" if parent.is_dir() else ""
-        raise DataError(f"there is no folder {folder}{known}")
-    found = [
-        (path.relative_to(folder).as_posix(), path)
-        for path in folder.rglob("*")
-        if is_image(path) and path.is_file()
-    ]
-    if not found:
-        raise DataError(f"the folder {folder} holds no image (.png, .jpg, .tif, .npy and others)")
-    return sorted(found, key=lambda pair: _natural(pair[0]))
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part) if part.isdigit() else -1, part) for part in re.split(r"(\d+)", name)]
+    count = round(hold_out * len(found)) if hold_out < 1 else round(hold_out)
+    count = min(max(count, 1 if hold_out else 0), len(found) - 1)
+    ranked = sorted(name for name, _ in found)
+    ranked.sort(key=lambda name: rng("hold-out", seed, key(name)).random())
+    held = set(ranked[:count])
+    return [pair for pair in found if (pair[0] in held) == (split == "test")]

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ["Dataset"]
+__all__ = ["Dataset", "Labelled", "Paired"]
 
 
 @runtime_checkable
@@ -46,4 +46,32 @@ class Dataset(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """What was read and how, as JSON: written into the run."""
+        ...
+
+
+@runtime_checkable
+class Labelled(Protocol):
+    """A dataset that knows more of its images than their domain. What a recipe's `Label` reads."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the classes or attributes, after `prepare()`; empty where none are known, and
+        then an image's label is its domain's number.
+        """
+        ...
+
+    def label(self, index: int) -> int | torch.Tensor:
+        """Image `index`'s class, 0 to K - 1, or its attributes, float32 (K,)."""
+        ...
+
+
+@runtime_checkable
+class Paired(Protocol):
+    """A dataset that knows which scene an image shows. What `Image(paired_with=…)` needs."""
+
+    def scene(self, index: int) -> str:
+        """Equal for images of two domains that show the same scene, once in each domain.
+
+        Raises DataError where the images are of no such pairs.
+        """
         ...

@@ -6,31 +6,54 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from munit_zoo.data._files import FileDataset, OnBadImage, list_images
-from munit_zoo.data.seeding import rng
-from munit_zoo.data.transforms import Convert, Interpolation, Pipeline, conversion_for, size_for
-from munit_zoo.domains import Domain
+from munit_zoo.data._files import (
+    FileDataset,
+    OnBadImage,
+    check_domains,
+    labels_from,
+    share_out,
+)
+from munit_zoo.data.images import MAX_PIXELS, shown
+from munit_zoo.data.reading import held_by, list_images
+from munit_zoo.data.transforms import (
+    Convert,
+    Crop,
+    Interpolation,
+    Pipeline,
+    conversion_for,
+    size_for,
+)
+from munit_zoo.domains import Domain, letter
 from munit_zoo.errors import DataError
 from munit_zoo.registry.ranges import NonNegative, Positive
 
-__all__ = ["ImageFolder"]
+__all__ = ["ImageFolder", "split_folder"]
 
 
 class ImageFolder(FileDataset):
     """Images of two or more folders, nested or not, of mixed formats.
 
-    root: a folder that holds `trainA`, `trainB`, `testA`, `testB` (split and domain).
-    folders: instead of that, any folder per domain, `{A: photos, B: paintings}`; a share of its
-        images, chosen by their names and `hold_out_seed`, is held out for testing.
+    root: a folder with one per split and domain: `trainDAY` and `testDAY`, or `train/day` and
+        `test/day` (or `val/day`), or, by the order of the domains, `trainA`, `trainB`, `testA`, …
+    folders: instead of that, any folder per domain, `{DAY: photos, NIGHT: paintings}`; a share of
+        its images, chosen by their names and `hold_out_seed`, is held out for testing.
     test_folders: folders of test images per domain; nothing is held out then.
     hold_out: the share (below 1) or number held out.
-    size: short side after resizing, for all domains or per domain (`{A: 286, B: 256}`); null to
-        keep the size. crop: (height, width); null for
-        size × size. flip: mirror half of the training images. interpolation: of resizing.
-    convert: `rgb`, `gray` or `none`, for all domains or per domain (`{A: gray}`).
+    paired: hold out by names without suffixes, so that pairs stay together whose files are of
+        several formats.
+    table: a CSV file of attributes, a line an image: its name and a column of 1 and 0 (or -1) each.
+    attributes: which columns, all by default. classes: instead of that, the folders within a
+        domain's folder are its classes.
+    size: short side after resizing, for all domains or per domain (`{DAY: 286, NIGHT: 256}`); null
+        to keep the size. crop: (height, width), or a number for both; null for size × size.
+    flip: mirror half of the training images. interpolation: of resizing.
+    convert: `rgb`, `gray` or `none`, for all domains or per domain (`{DAY: gray}`): what is
+        transparent comes to lie on white, and CMYK becomes RGB.
     on_bad_image: stop, or skip and list.
+    max_pixels: rows times columns of the largest image that is read.
 
-    Raises DataError for missing or empty folders, and per image as `on_bad_image` says.
+    Raises DataError for missing or empty folders and unknown domains, and per image as
+    `on_bad_image` says.
     """
 
     def __init__(
@@ -43,62 +66,111 @@ class ImageFolder(FileDataset):
         test_folders: dict[str, str] | None = None,
         hold_out: NonNegative = 0.1,
         hold_out_seed: int = 0,
+        paired: bool = False,
+        table: str | None = None,
+        attributes: tuple[str, ...] | None = None,
+        classes: bool = False,
         size: Positive | dict[str, Positive] | None = 256,
-        crop: tuple[Positive, Positive] | None = None,
+        crop: Crop = None,
         flip: bool = True,
         interpolation: Interpolation = "bilinear",
         convert: dict[str, Convert] | Convert = "none",
         on_bad_image: OnBadImage = "error",
+        max_pixels: Positive = MAX_PIXELS,
     ) -> None:
+        check_domains(
+            domain, folders=folders, test_folders=test_folders, size=size, convert=convert
+        )
         pipeline = Pipeline(
             size=size_for(size, domain.name),
             crop=crop,
             flip=flip,
             interpolation=interpolation,
             convert=conversion_for(convert, domain.name),
+            max_pixels=max_pixels,
         )
-        super().__init__(domain, split, pipeline, on_bad_image)
+        labels = labels_from(table, attributes, classes)
+        super().__init__(
+            domain, split, pipeline, on_bad_image, max_pixels=max_pixels, labels=labels
+        )
         self.root = None if root is None else Path(root).expanduser()
-        self.folder = _folder(folders, self.letter)
-        self.test_folder = _folder(test_folders, self.letter)
+        self.folder = _folder(folders, domain)
+        self.test_folder = _folder(test_folders, domain)
         if self.folder is None and self.root is None:
             raise DataError(
-                f"say where the images of domain {self.letter} are: DATA.ROOT=folder (with "
-                f"train{self.letter} and test{self.letter} in it) or "
-                f"DATA.FOLDERS.{self.letter}=folder"
+                f"say where the images of domain {domain.key} are: DATA.ROOT=folder (with "
+                f"train{domain.key} and test{domain.key} in it, or folders train and test with "
+                f"{domain.name} in each) or DATA.FOLDERS.{domain.key}=folder"
             )
-        self.hold_out, self.hold_out_seed = hold_out, hold_out_seed
+        self.hold_out, self.hold_out_seed, self.paired = hold_out, hold_out_seed, paired
 
     def find(self) -> list[tuple[str, Path]]:
         """The images of this split."""
-        if self.split == "test" and self.test_folder is not None:
-            return list_images(self.test_folder)
-        if self.folder is None:
-            return list_images((self.root or Path()) / f"{self.split}{self.letter}")
-        found = list_images(self.folder)
-        if self.test_folder is not None:
+        where = self._where()
+        found = list_images(where)
+        if where != self.folder or self.test_folder is not None:
             return found
-        count = round(self.hold_out * len(found)) if self.hold_out < 1 else round(self.hold_out)
-        count = min(max(count, 1 if self.hold_out else 0), len(found) - 1)
-        ranked = sorted(name for name, _ in found)
-        ranked.sort(key=lambda name: rng("hold-out", self.hold_out_seed, name).random())
-        held = set(ranked[:count])
-        chosen = [pair for pair in found if (pair[0] in held) == (self.split == "test")]
+        chosen = share_out(
+            found,
+            self.split,
+            hold_out=self.hold_out,
+            seed=self.hold_out_seed,
+            key=self.scene_of if self.paired else str,
+        )
         if not chosen:
-            raise DataError(f"no image of {self.folder} is held out for testing (DATA.HOLD_OUT)")
+            raise DataError(
+                f"no image of {shown(self.folder)} is held out for testing (DATA.HOLD_OUT)"
+            )
         return chosen
+
+    def _where(self) -> Path:
+        if self.split == "test" and self.test_folder is not None:
+            return self.test_folder
+        return self.folder or split_folder(self.root or Path(), self.split, self.domain)
 
     def origin(self) -> dict[str, Any]:
         """Folder, and what is held out."""
-        if self.split == "test" and self.test_folder is not None:
-            return {"folder": str(self.test_folder)}
-        if self.folder is None:
-            return {"folder": str((self.root or Path()) / f"{self.split}{self.letter}")}
+        where = self._where()
+        if where != self.folder or (self.split == "test" and self.test_folder is not None):
+            return {"folder": shown(where)}
         held = None if self.test_folder else {"share": self.hold_out, "seed": self.hold_out_seed}
-        return {"folder": str(self.folder), "hold_out": held}
+        return {"folder": shown(where), "hold_out": held}
 
 
-def _folder(folders: Mapping[str, str] | None, letter: str) -> Path | None:
-    if folders is None or letter not in folders:
+def split_folder(root: Path, split: Literal["train", "test"], domain: Domain) -> Path:
+    """The folder of a split's images of a domain: the first of those that are there.
+
+    `trainDAY` and `train/day`, in capitals or not, for testing also `val/day`; then `trainA` for
+    the first domain, `trainB` for the second, whatever their names. Raises DataError where none is.
+    """
+    joined = f"{split}{domain.key}"
+    words = ("train",) if split == "train" else ("test", "val")
+    by_order = f"{split}{letter(domain.place).upper()}"
+    tried = [joined, *(f"{word}/{domain.name}" for word in words), by_order]
+    for name in tried:
+        found: Path | None = root
+        for part in name.split("/"):
+            found = None if found is None else _named(found, part)
+        if found is not None:
+            return found
+    names = list(dict.fromkeys(tried))
+    raise DataError(
+        f"there is no folder {', '.join(names[:-1])} or {names[-1]} in {shown(root)}{held_by(root)}"
+    )
+
+
+def _named(parent: Path, name: str) -> Path | None:
+    """The folder of this name, in capitals or not; one that is exactly so before others."""
+    if (parent / name).is_dir():
+        return parent / name
+    try:
+        near = [p for p in parent.iterdir() if p.name.casefold() == name.casefold() and p.is_dir()]
+    except OSError:
         return None
-    return Path(folders[letter]).expanduser()
+    return min(near, default=None)
+
+
+def _folder(folders: Mapping[str, str] | None, domain: Domain) -> Path | None:
+    if folders is None or domain.key not in folders:
+        return None
+    return Path(folders[domain.key]).expanduser()

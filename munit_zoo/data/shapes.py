@@ -1,9 +1,18 @@
-"""Synthetic images with known factors: simple shapes, drawn in two styles.
+"""Synthetic images with known factors: simple shapes, drawn in up to six manners.
 
-Two unpaired domains that share their content (which shape, where, how large, how rotated) and have
-styles of their own: A outlines on white (stroke width, ink), B filled shapes on a coloured
-background (hue, background, with TEXTURE also a texture). Everything can be measured, because every
-factor of every image is known. NumPy alone draws them; nothing is downloaded.
+Domains that share their content (which shape, where, how large, how rotated) and have styles of
+their own, by their order:
+
+    A outlines  on white: width of the stroke, ink
+    B filled    with a dark outline, on a coloured background: hue, background, with TEXTURE also
+                a texture
+    C night     filled, on a dark background: hue, background
+    D hatched   on white: distance of the lines (the factor width), ink
+    E blurred   filled, with soft edges, on a coloured background: hue, background
+    F chalk     light outlines on a dark board: width, background
+
+Everything can be measured, because every factor of every image is known. NumPy alone draws them;
+nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -22,7 +31,10 @@ from munit_zoo.data.seeding import rng
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError
 
-__all__ = ["LEVELS", "Factors", "Shapes"]
+__all__ = ["LEVELS", "MANNERS", "Factors", "Shapes"]
+
+MANNERS = ("outlines", "filled", "night", "hatched", "blurred", "chalk")
+"""How the domains are drawn, by their order."""
 
 LEVELS = {"shape": 5, "width": 3, "ink": 3, "hue": 8, "background": 4, "texture": 4}
 """Number of values of each categorical factor."""
@@ -37,6 +49,9 @@ _BACKGROUNDS = np.array(
     [(0.97, 0.97, 0.97), (0.56, 0.57, 0.60), (0.55, 0.75, 0.95), (0.95, 0.85, 0.55)]
 )
 _HUES = np.array([colorsys.hsv_to_rgb(k / 8, 0.85, 0.92) for k in range(8)])
+_NIGHTS = np.array([(0.05, 0.05, 0.06), (0.06, 0.10, 0.28), (0.05, 0.22, 0.14), (0.26, 0.08, 0.12)])
+_CHALK, _SOFT = np.array((0.93, 0.93, 0.88)), 0.30
+_HATCHES = np.array([0.20, 0.32, 0.48])  # distance of the lines, in half images
 _OUTLINE, _OUTLINE_WIDTH = np.array((0.05, 0.05, 0.07)), 0.10
 
 
@@ -80,16 +95,19 @@ class Factors:
 
 
 class Shapes:
-    """Shapes drawn in the style of domain A or B.
+    """Shapes drawn in the manner of a domain: the first as `outlines`, the second `filled`, …
 
     size: side of the images. count, test_count: images a split. seed: of what is drawn; domains and
     splits draw independently, so that no content is shared. texture: a further style factor of B.
+    paired: image i shows one content in every domain, each in a style of its own.
+    labels: what a recipe's labels are: the `domain`, the `shape` (a class), or the style's
+    `factors` (an attribute 0 or 1 for each value of each).
     track: `aligned`: every style factor is appearance; `adversarial`: the hue belongs to the
-    content (A's ink has it too) and only B is rotated, which methods based on AdaIN are known to
-    get wrong (Bashkirova, Usman, Saenko, WACV 2022).
+    content (A's ink has it too) and A alone is not rotated, which methods based on AdaIN are known
+    to get wrong (Bashkirova, Usman, Saenko, WACV 2022).
 
-    Images are float32 (3, size, size) in [-1, 1], antialiased, a function of (seed, domain, split,
-    index). Raises DataError for a domain other than A and B or of other than 3 channels.
+    Images are float32 (3, size, size) in [-1, 1], antialiased, a function of (seed, domain's place,
+    split, index). Raises DataError for a seventh domain, or one of other than 3 channels.
     """
 
     def __init__(
@@ -102,16 +120,21 @@ class Shapes:
         test_count: Annotated[int, Field(ge=1)] = 1000,
         track: Literal["aligned", "adversarial"] = "aligned",
         texture: bool = False,
+        paired: bool = False,
+        labels: Literal["domain", "shape", "factors"] = "domain",
         seed: int = 0,
     ) -> None:
-        if domain.name not in ("a", "b") or domain.channels != 3:
+        if domain.place >= len(MANNERS) or domain.channels != 3:
             raise DataError(
-                f"the dataset shapes has the domains A and B of 3 channels; the config asks for "
-                f"{domain.name.upper()} of {domain.channels}"
+                f"the dataset shapes draws up to {len(MANNERS)} domains of 3 channels; the config "
+                f"asks for {domain.key}, number {domain.place + 1}, of {domain.channels}"
             )
-        self.domain, self.split, self.side = domain.name, split, size
+        self.domain, self.split, self.side = domain.letter, split, size
+        self.called, self.place = domain.name, domain.place
+        self.manner = MANNERS[domain.place]
         self.count = count if split == "train" else test_count
         self.track, self.texture, self.seed = track, texture, seed
+        self.paired, self.labels = paired, labels
 
     @property
     def size(self) -> tuple[int, int]:
@@ -121,10 +144,13 @@ class Shapes:
     @property
     def style_factors(self) -> tuple[str, ...]:
         """Names of the factors that are this domain's style."""
-        if self.domain == "a":
-            return ("width",) if self.track == "adversarial" else ("width", "ink")
-        hue = () if self.track == "adversarial" else ("hue",)
-        return (*hue, "background", *(("texture",) if self.texture else ()))
+        aligned = self.track == "aligned"
+        if self.manner in ("outlines", "hatched"):
+            return ("width", "ink") if aligned else ("width",)
+        if self.manner == "chalk":
+            return ("width", "background")
+        texture = ("texture",) if self.texture and self.manner == "filled" else ()
+        return (*(("hue",) if aligned else ()), "background", *texture)
 
     @property
     def content_factors(self) -> tuple[str, ...]:
@@ -151,11 +177,45 @@ class Shapes:
 
     def name(self, index: int) -> str:
         """`shapes_a_000017`."""
-        return f"shapes_{self.domain}_{index:06d}"
+        return f"shapes_{self.called}_{index:06d}"
+
+    def scene(self, index: int) -> str:
+        """The content that it shows. Raises DataError unless the domains are drawn in pairs."""
+        if not self.paired:
+            raise DataError(
+                "the recipe trains on pairs, and shapes are drawn without: set DATA.PAIRED=true"
+            )
+        return f"{index:06d}"
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the classes or attributes; empty where the domain is the label."""
+        if self.labels == "shape":
+            return SHAPE_NAMES
+        if self.labels == "factors":
+            return tuple(f"{n}_{level}" for n in self.style_factors for level in range(LEVELS[n]))
+        return ()
+
+    def label(self, index: int) -> int | torch.Tensor:
+        """The shape's number, the factors' attributes float32 (K,), or the domain's number."""
+        if self.labels == "domain":
+            return self.place
+        factors = self.factors([index])
+        if self.labels == "shape":
+            return int(factors.shape[0])
+        return torch.cat(
+            [
+                torch.nn.functional.one_hot(torch.as_tensor(getattr(factors, n)), LEVELS[n])[0]
+                for n in self.style_factors
+            ]
+        ).float()
 
     def describe(self) -> dict[str, Any]:
         """What is drawn."""
+        manner = {"manner": self.manner} if self.place > 1 else {}
         return {
+            **manner,
+            **({"paired": True} if self.paired else {}),
             "images": len(self),
             "mapping": "drawn in [-1, 1]",
             "track": self.track,
@@ -172,7 +232,14 @@ class Shapes:
         return Factors.join([self._draw(purpose, index) for index in range(count)])
 
     def _draw(self, purpose: str, index: int) -> Factors:
-        draw = rng("shapes", self.seed, self.domain, purpose, index)
+        own = self._drawn(self.domain, purpose, index)
+        if not self.paired:
+            return own
+        content = self._drawn("scene", purpose, index)
+        return content.with_style_of(own, self.style_factors)
+
+    def _drawn(self, whose: str, purpose: str, index: int) -> Factors:
+        draw = rng("shapes", self.seed, whose, purpose, index)
         # all factors in a fixed order, whatever the domain shows: the oracle renderer needs them
         classes = {name: draw.integers(levels) for name, levels in LEVELS.items()}
         x, y = draw.uniform(-0.2, 0.2, size=2)
@@ -182,23 +249,37 @@ class Shapes:
 
     def render(self, factors: Factors) -> torch.Tensor:
         """Images with these factors in this domain's style: float32 (N, 3, size, size)."""
-        upright = self.track == "adversarial" and self.domain == "a"
+        upright = self.track == "adversarial" and self.manner == "outlines"
         rotation = np.zeros_like(factors.rotation) if upright else factors.rotation
         distance = _distance(factors, rotation, self.side)
-        if self.domain == "a":
-            ink = _HUES[factors.hue] if self.track == "adversarial" else _INKS[factors.ink]
-            # the stroke lies inside the contour, so that its width does not change the size
-            width = _WIDTHS[factors.width][:, None, None]
-            image = np.ones((len(factors), self.side, self.side, 3))
-            image = _paint(image, np.maximum(distance, -distance - width), ink, self.side)
-        else:
-            image = np.ones((len(factors), self.side, self.side, 3))
+        image = np.ones((len(factors), self.side, self.side, 3))
+        ink = _HUES[factors.hue] if self.track == "adversarial" else _INKS[factors.ink]
+        fill = _HUES[factors.hue]
+        # a stroke lies inside the contour, so that its width does not change the size
+        width = _WIDTHS[factors.width][:, None, None]
+        stroke = np.maximum(distance, -distance - width)
+        if self.manner == "outlines":
+            image = _paint(image, stroke, ink, self.side)
+        elif self.manner == "filled":
             image *= _BACKGROUNDS[factors.background][:, None, None]
             image = _paint(image, distance, np.broadcast_to(_OUTLINE, (len(factors), 3)), self.side)
-            fill = _HUES[factors.hue]
             image = _paint(image, distance + _OUTLINE_WIDTH, fill, self.side)
             if self.texture:
                 image = _textured(image, distance, factors, fill, self.side)
+        elif self.manner == "night":
+            image *= _NIGHTS[factors.background][:, None, None]
+            image = _paint(image, distance, fill, self.side)
+        elif self.manner == "hatched":
+            image = _paint(image, np.maximum(distance, -distance - _WIDTHS[0]), ink, self.side)
+            lines = _hatching(_HATCHES[factors.width], self.side)
+            image = _paint(image, np.maximum(distance, lines), ink, self.side)
+        elif self.manner == "blurred":
+            image *= _BACKGROUNDS[factors.background][:, None, None]
+            image = _paint(image, distance, fill, 2 / _SOFT)
+        else:
+            image *= _NIGHTS[factors.background][:, None, None]
+            chalk = np.broadcast_to(_CHALK, (len(factors), 3))
+            image = _paint(image, stroke, fill if self.track == "adversarial" else chalk, self.side)
         pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(0, 3, 1, 2)))
         return (pixels * 2 - 1).float()
 
@@ -207,11 +288,20 @@ def _paint(
     image: NDArray[np.float64],
     distance: NDArray[np.float64],
     colour: NDArray[np.float64],
-    side: int,
+    side: float,
 ) -> NDArray[np.float64]:
-    """Paint where the distance (in half images) is negative, antialiased over one pixel."""
+    """Paint where the distance (in half images) is negative, antialiased over one pixel of an
+    image of this side."""
     cover = np.clip(0.5 - distance * side / 2, 0, 1)[..., None]
     return image + cover * (colour[:, None, None] - image)
+
+
+def _hatching(period: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """Distance to slanting lines, in half images, negative within them: (N, side, side)."""
+    centres = (np.arange(side) + 0.5) / side * 2 - 1
+    across = (centres[None, :] + centres[:, None])[None] / np.sqrt(2)
+    period = period[:, None, None]
+    return abs(across % period - period / 2) - 0.22 * period
 
 
 def _textured(

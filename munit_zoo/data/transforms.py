@@ -11,11 +11,22 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as T
 
+from munit_zoo.data.images import MAX_PIXELS
 from munit_zoo.errors import DataError
+from munit_zoo.registry.ranges import Positive
 
-__all__ = ["Convert", "Interpolation", "Pipeline", "conversion_for", "convert_channels", "size_for"]
+__all__ = [
+    "Convert",
+    "Crop",
+    "Interpolation",
+    "Pipeline",
+    "conversion_for",
+    "convert_channels",
+    "size_for",
+]
 
 Convert = Literal["none", "rgb", "gray"]
+Crop = Positive | tuple[Positive, Positive] | None
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -24,7 +35,8 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 class Pipeline:
     """Resizes so that the short side is `size`, crops (at random, or the middle), flips.
 
-    size: None keeps the images as they are. crop: (height, width), None for size × size.
+    size: None keeps the images as they are. crop: (height, width), or a number for both; None for
+    size × size. max_pixels: rows times columns of the largest image that one is resized to.
     convert: `rgb` repeats a single channel, `gray` weighs three (ITU-R BT.601); `none` neither.
     Raises DataError where neither size nor crop is given, or the crop is larger than the size.
     """
@@ -33,20 +45,22 @@ class Pipeline:
         self,
         *,
         size: int | None,
-        crop: tuple[int, int] | None,
+        crop: int | tuple[int, int] | None,
         flip: bool,
         interpolation: Interpolation,
         convert: Convert,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         if crop is None and size is None:
             raise DataError("give DATA.SIZE (short side after resizing), DATA.CROP, or both")
-        self.crop = crop if crop is not None else (int(size or 0), int(size or 0))
+        side = crop if isinstance(crop, int) else int(size or 0)
+        self.crop = crop if isinstance(crop, tuple) else (side, side)
         if min(self.crop) < 1 or (size is not None and min(self.crop) > size):
             raise DataError(
                 f"DATA.CROP {list(self.crop)} does not fit images whose short side is resized to "
                 f"DATA.SIZE {size}"
             )
-        self.short, self.flip, self.convert = size, flip, convert
+        self.short, self.flip, self.convert, self.max_pixels = size, flip, convert, max_pixels
         self.interpolation = InterpolationMode(interpolation)
 
     def train(self, image: Tensor, rng: np.random.Generator) -> Tensor:
@@ -68,6 +82,12 @@ class Pipeline:
         if self.short is not None and min(height, width) != self.short:
             scale = self.short / min(height, width)
             target = [max(self.short, round(side * scale)) for side in (height, width)]
+            if target[0] * target[1] > self.max_pixels:
+                raise DataError(
+                    f"it is {height}×{width} (height × width), which DATA.SIZE {self.short} would "
+                    f"make {target[0]}×{target[1]}, more than DATA.MAX_PIXELS {self.max_pixels:,} "
+                    "allows"
+                )
             antialias = self.interpolation is not InterpolationMode.NEAREST
             image = T.resize(image, target, self.interpolation, antialias=antialias)
             if self.interpolation is InterpolationMode.BICUBIC:

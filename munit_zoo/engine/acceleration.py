@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from munit_zoo.config import Config, bind
 from munit_zoo.errors import UsageError
-from munit_zoo.models import Objective, TranslationModel
+from munit_zoo.models import Objective
 
 __all__ = [
     "Compile",
@@ -27,7 +27,6 @@ __all__ = [
     "make_capturable",
     "memory_format",
     "networks_in",
-    "networks_of",
     "set_rate",
 ]
 
@@ -42,15 +41,9 @@ _MODES = {
 _LIMIT = 64  # forms of one function that are kept: networks, domains, with and without gradient
 
 
-def networks_of(model: TranslationModel) -> list[nn.Module]:
-    """The networks of a model's domains: encoders, decoders, discriminators."""
-    networks = [network for domain in model.generators.values() for network in domain.children()]
-    return [*networks, *model.discriminators.values()]
-
-
 def networks_in(objective: Objective) -> list[nn.Module]:
     """Criteria that hold a network, as the perceptual loss does."""
-    criteria = [*objective.losses.criteria.values(), *objective.critics.criteria.values()]
+    criteria = objective.criteria.values()
     return [c for c in criteria if next(c.parameters(), None) is not None]
 
 
@@ -107,7 +100,7 @@ def check_acceleration(config: Config, device: torch.device, processes: int) -> 
         raise UsageError(f"ENGINE.CUDA_GRAPHS is for CUDA; the device is {device.type}")
     if processes > 1:
         raise UsageError("ENGINE.CUDA_GRAPHS is for one process: leave --devices out")
-    for node in (config.OPTIM.GENERATOR, config.OPTIM.DISCRIMINATOR):
+    for node in (config.OPTIM.DEFAULT, *config.OPTIM.NETWORKS.values()):
         optimizer = bind("optimizer", node)().build([torch.zeros((), device=device)])
         make_capturable(optimizer, device)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import inspect
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -21,6 +23,7 @@ __all__ = [
     "ddp_strategy",
     "leave_group",
     "make_fabric",
+    "plain_errors",
 ]
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -54,6 +57,12 @@ def make_fabric(device: str, precision: Precision, *, devices: int = 1) -> Fabri
     forbids it, `bf16` computes under autocast.
     """
     accelerator = choose_device(device)
+    if devices < 1:
+        raise UsageError(f"--devices is the number of processes, 1 or more; got {devices}")
+    if accelerator == "cuda" and devices > torch.cuda.device_count():
+        raise UsageError(f"--devices {devices}: there are {torch.cuda.device_count()} GPUs here")
+    if accelerator == "mps" and devices > 1:
+        raise UsageError(f"--devices {devices}: MPS is one device")
     if precision == "tf32" and accelerator != "cuda":
         raise UsageError(f"ENGINE.PRECISION tf32 is for CUDA; the device is {accelerator}")
     if accelerator == "cuda":
@@ -83,16 +92,56 @@ def ddp_strategy(**options: Any) -> DDPStrategy:
     return DDPStrategy(**options)
 
 
-def leave_group(fabric: Fabric) -> None:
-    """End the processes' group, once all of them are done.
+@contextmanager
+def leave_group(fabric: Fabric) -> Iterator[None]:
+    """After the block, end the processes' group, once all of them are done; where one fails, at
+    once: the others notice.
 
     Its threads still hold tensors; one that outlived the interpreter would abort the process in
     letting go of them, after all the work was done. They end with the last reference to the group,
     which modules wrapped for data parallelism hold, too; until then a moment without the
     interpreter's lock is what they need.
     """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        fabric.barrier()
-        torch.distributed.destroy_process_group()
-        gc.collect()
-        time.sleep(0.5)
+    try:
+        yield
+        if _grouped():
+            fabric.barrier()
+    finally:
+        if _grouped():
+            torch.distributed.destroy_process_group()
+            gc.collect()
+            time.sleep(0.5)
+
+
+def _grouped() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """What the machine causes, as an error of ours: a file that cannot be written, memory that is
+    short, a process of the group that is gone."""
+    try:
+        yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        raise UsageError(f"{where}{error.strerror or error}") from error
+    except MemoryError as error:
+        raise UsageError(f"memory is short. {_LESS}") from error
+    except RuntimeError as error:
+        text = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text:
+            raise UsageError(f"memory is short: {text.splitlines()[0]}. {_LESS}") from error
+        if _grouped() and any(word in text for word in _GONE):
+            raise UsageError(
+                "another process of this training is gone; its own message says why. Go on with "
+                "--resume"
+            ) from error
+        raise
+
+
+_LESS = (
+    "What needs less: a smaller ENGINE.BATCH_SIZE, DATA.CROP or DATA.SIZE, ENGINE.PRECISION=bf16, "
+    "ENGINE.SHARE=none, fewer ENGINE.WORKERS, smaller networks (DIM, BLOCKS)"
+)
+_GONE = ("onnection closed by peer", "onnection reset by peer", "Broken pipe", "NCCL error")

@@ -54,7 +54,9 @@ def evaluate(
             model, datasets, device=where, progress=progress
         )
         iteration = snapshot.iteration
-        note = f"iteration {iteration:,}, {'averaged' if snapshot.has('ema') else 'last'} weights."
+        note = (
+            f"iteration {iteration:,}, {'averaged' if snapshot.has('average') else 'last'} weights."
+        )
         details = {
             **report.details,
             "iteration": iteration,

@@ -12,6 +12,7 @@ from torchvision.utils import make_grid
 
 from munit_zoo.data.images import from_unit, write_image
 from munit_zoo.models import TranslationModel
+from munit_zoo.models.translation import Translator
 
 __all__ = ["as_rgb", "save_grid", "translation_grid"]
 
@@ -43,7 +44,7 @@ def translation_grid(
     source, target = way
     height, width = images.shape[2:]
     columns = [as_rgb(images)[:, None]]
-    if f"x_{source}{source}" in model.graph().names:
+    if _reconstructs(model, source):
         columns.append(as_rgb(model.reconstruct(images, source))[:, None])
     styles = [1] if fixed is None or fresh is None else [fixed, fresh]
     for style in styles:
@@ -52,6 +53,14 @@ def translation_grid(
     columns = [column.to("cpu", torch.float32) for column in columns]
     cells = torch.cat([_fit(column, height, width) for column in columns], dim=1)
     return make_grid(cells.flatten(0, 1), nrow=cells.shape[1], padding=2, pad_value=1.0)
+
+
+def _reconstructs(model: TranslationModel, domain: str) -> bool:
+    """Whether the recipe decodes images of a domain within it."""
+    return any(
+        way.source.name == domain and way.translation.reconstruction is not None
+        for way in Translator(model).ways()
+    )
 
 
 def _fit(column: Tensor, height: int, width: int) -> Tensor:
@@ -71,10 +80,8 @@ def save_grid(path: Path, grid: Tensor) -> None:
 
 def grid_columns(model: TranslationModel, styles: int) -> Mapping[str, int]:
     """What the columns of a grid are, with their number, in order."""
-    known = model.graph().names
-    domain = model.domains[0].name
     columns = {"input": 1}
-    if f"x_{domain}{domain}" in known:
+    if _reconstructs(model, model.domains[0].name):
         columns["reconstruction"] = 1
     if model.style_dim:
         return {**columns, "fixed styles": styles, "fresh styles": styles}

@@ -9,14 +9,16 @@ from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 
-from munit_zoo.config import Config, bind, domains_of, resolve_data
+from munit_zoo.config import domains_of, resolve_data
 from munit_zoo.engine.page import write_page
 from munit_zoo.engine.runs import Run, plugin_records, provenance
-from munit_zoo.engine.step import trained_parameters
+from munit_zoo.engine.state import imported
+from munit_zoo.engine.step import build_optimizers
 from munit_zoo.errors import UsageError
 from munit_zoo.interop import nvlabs
-from munit_zoo.models import Objective, TranslationModel, assemble, create_model
+from munit_zoo.models import assemble, create_model
 
 __all__ = ["Imported", "import_nvlabs"]
 
@@ -68,14 +70,11 @@ def import_nvlabs(
     resolved = resolve_data(tree, overrides, origin=f"converted from {source}")
     with torch.device("meta"):
         shadow = create_model(resolved.config)
-    generators, discriminators = nvlabs.convert_weights(shadow, weights, critics)
+    networks = nvlabs.convert_weights(shadow, weights, critics)
     iteration = nvlabs.iteration_of(gen)
-    parts: dict[str, Any] = {"generators": generators}
-    training = None
+    moments = None
     if critics is None:
         notes.append("no --dis was given: the run translates, but training cannot resume from it")
-    else:
-        parts["discriminators"] = discriminators
     data = resolved.config.DATA
     if config is not None and data.NAME == "shapes" and tree["DATA"]["NAME"] == "shapes":
         notes.append(
@@ -83,7 +82,7 @@ def import_nvlabs(
             "give DATA=… to train on yours"
         )
     if optimizer is not None and critics is not None:
-        training = _training_state(tree, overrides, optimizer, weights, critics)
+        moments = _moments(tree, overrides, optimizer, weights, critics)
     elif critics is not None:
         notes.append("no --optimizer was given: use --init-from to train on from these weights")
     record = {
@@ -91,7 +90,8 @@ def import_nvlabs(
         "plugins": plugin_records(plugins),
     }
     run = Run.create(out, resolved, record)
-    run.save(iteration, parts, training, provenance(resolved))
+    state = imported(iteration, list(shadow.networks()), networks, moments)
+    run.save(state, provenance(resolved))
     write_page(run.folder)
     return Imported(run, kind, iteration, tuple(notes))
 
@@ -106,31 +106,20 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return hyper
 
 
-def _training_state(
+def _moments(
     tree: Mapping[str, Any], overrides: Sequence[str], file: Path, gen: Any, dis: Any
-) -> dict[str, Any]:
-    """Our optimizers' states, of the reference's."""
+) -> dict[str, dict[str, Tensor]]:
+    """Our optimizers' state by parameter, of the reference's."""
     # The perceptual term reads what others read, too; leaving it out spares its weights here.
     config = resolve_data(tree, [*overrides, "LOSSES.PERCEPTUAL=null"], origin=str(file)).config
     states = nvlabs.read_checkpoint(file, "optimizer")
-    model, objective = _for_training(config)
-    found = []
-    for side, part, named, node in zip(
-        ("gen", "dis"),
-        (gen, dis),
-        trained_parameters(model, objective),
-        (config.OPTIM.GENERATOR, config.OPTIM.DISCRIMINATOR),
-        strict=True,
-    ):
-        ours = bind("optimizer", node)().build(named.values()).state_dict()
-        positions = {name: index for index, name in enumerate(named)}
-        ours["state"] = nvlabs.convert_adam_state(model, side, states[side], part, positions)
-        found.append(ours)
-    return {"optimizers": found}
-
-
-def _for_training(config: Config) -> tuple[TranslationModel, Objective]:
-    """The model and objective as training will assemble them; the images' size does not matter."""
-    sizes = {domain.name: (256, 256) for domain in domains_of(config)}
+    sizes = {domain.name: (256, 256) for domain in domains_of(config)}  # any will do
     model, objective, _ = assemble(config, sizes)
-    return model, objective
+    groups = build_optimizers(config, model, objective)
+    names = [name for group in groups for name in group.parameters]
+    found = {}
+    for side, weights in (("gen", gen), ("dis", dis)):
+        positions = {name: index for index, name in enumerate(names)}
+        moments = nvlabs.convert_adam_state(model, side, states[side], weights, positions)
+        found |= {names[index]: state for index, state in moments.items()}
+    return found

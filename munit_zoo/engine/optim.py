@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch.nn import Parameter
 
+from munit_zoo.errors import ContractError
 from munit_zoo.registry.ranges import Fraction, NonNegative, OpenFraction
 
 __all__ = ["SGD", "Adam", "AdamW", "RMSprop"]
@@ -93,6 +94,8 @@ class SGD:
         nesterov: bool = False,
         weight_decay: NonNegative = 0.0,
     ) -> None:
+        if nesterov and not momentum:
+            raise ContractError("NESTEROV needs a MOMENTUM above 0")
         self.lr, self.momentum = lr, momentum
         self.nesterov, self.weight_decay = nesterov, weight_decay
 

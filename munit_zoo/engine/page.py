@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from munit_zoo._version import __version__
-from munit_zoo.engine.runs import write_text
+from munit_zoo.engine.runs import read_log, write_text
+from munit_zoo.errors import duration
 
 __all__ = ["write_page"]
 
@@ -21,41 +23,55 @@ POINTS = 800
 """Points of a curve that are kept; more would not be seen."""
 
 
-def write_page(folder: Path, *, columns: Mapping[str, int] | None = None) -> Path:
+def write_page(
+    folder: Path,
+    *,
+    columns: Mapping[str, int] | None = None,
+    iterations: int | None = None,
+    left: float | None = None,
+    refresh: int | None = None,
+) -> Path:
     """Write `index.html` of a run from what its folder holds: log, grids, evaluations.
 
     columns: what a grid's columns are, with their number; kept from the last page where None.
+    iterations: of the whole training. left: seconds until its end. refresh: seconds after which an
+    open page loads itself anew, as while training; None for never.
     """
     page = folder / "index.html"
     notes = folder / "images" / "columns.json"
     if columns is not None and notes.parent.is_dir():
         write_text(notes, json.dumps(dict(columns)))
     elif notes.is_file():
-        columns = json.loads(notes.read_text(encoding="utf-8"))
-    log = _read_log(folder / "log.jsonl")
+        columns = _read(notes) or {}
+    log = read_log(folder)
     grids = _grids(folder / "images")
     newest = {
         file.stem.rpartition("_")[0]: file
         for file in sorted((folder / "evaluation").glob("*.json"))
     }
-    reports = [json.loads(file.read_text(encoding="utf-8")) for file in newest.values()]
+    reports = [report for report in map(_read, newest.values()) if report is not None]
     last = log[-1] if log else {}
     parts = [
         f"<h1>{html.escape(folder.resolve().name)}</h1>",
-        f"<p>{_summary(last)} · <a href='config.yaml'>config.yaml</a> · "
+        f"<p>{_summary(last, iterations, left)} · <a href='config.yaml'>config.yaml</a> · "
         f"munit_zoo {__version__}</p>",
         *[_report(report) for report in reports],
         *[_grid_section(way, iterations, columns or {}) for way, iterations in grids.items()],
         _curves(log),
     ]
-    write_text(page, _PAGE.format(title=html.escape(folder.resolve().name), body="\n".join(parts)))
+    again = "" if refresh is None else f'\n<meta http-equiv="refresh" content="{refresh}">'
+    title = html.escape(folder.resolve().name)
+    write_text(page, _PAGE.format(title=title, again=again, body="\n".join(parts)))
     return page
 
 
-def _read_log(file: Path) -> list[dict[str, Any]]:
-    if not file.is_file():
-        return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+def _read(file: Path) -> dict[str, Any] | None:
+    """A JSON file; None for one that is damaged."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _grids(folder: Path) -> dict[str, list[int]]:
@@ -68,12 +84,16 @@ def _grids(folder: Path) -> dict[str, list[int]]:
     return found
 
 
-def _summary(last: Mapping[str, Any]) -> str:
+def _summary(last: Mapping[str, Any], iterations: int | None, left: float | None) -> str:
     if not last:
         return "no iteration logged yet"
     text = f"iteration {last['iteration']:,}"
+    if iterations is not None:
+        text += f" of {iterations:,}"
     if "images_per_second" in last:
         text += f" · {last['images_per_second']:.1f} img/s"
+    if left is not None and math.isfinite(left):
+        text += f" · about {duration(left)} left"
     return text
 
 
@@ -121,7 +141,7 @@ def _curves(log: Sequence[Mapping[str, Any]]) -> str:
         kept.append(log[-1])
     names = [n for n in (log[-1] if log else {}) if n not in ("iteration", "images_per_second")]
     plots = []
-    for name in sorted(names, key=lambda n: (not n.startswith("total"), n)):
+    for name in sorted(names, key=lambda n: (not _is_total(n), n)):
         points = [(line["iteration"], line[name]) for line in kept if name in line]
         if points:
             plots.append(_plot(name, points))
@@ -132,6 +152,10 @@ def _curves(log: Sequence[Mapping[str, Any]]) -> str:
         "<h2>Loss curves</h2><p class='legend'>Unweighted parts; totals are weighted sums."
         f"{thinned}</p><div class='plots'>{''.join(plots)}</div>"
     )
+
+
+def _is_total(name: str) -> bool:
+    return name.startswith("total/") or name.endswith("/total")
 
 
 def _plot(name: str, points: Sequence[tuple[int, float]]) -> str:
@@ -154,7 +178,7 @@ def _plot(name: str, points: Sequence[tuple[int, float]]) -> str:
 
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="viewport" content="width=device-width, initial-scale=1">{again}
 <title>{title}</title>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1200px;

@@ -2,7 +2,8 @@
 
 A run is a folder: `config.yaml` (resolved), `run.json` (where its components and images came from),
 `log.jsonl` (one line a log), `images/`, `tensorboard/`, `index.html`, and `snapshots/NNNNNNNN/`.
-A snapshot is a folder too, complete or absent, never half written.
+A snapshot is a folder too, complete or absent, never half written; `snapshot.json` in it has the
+checksum of each file. `run.lock` is held by the process that trains.
 """
 
 from __future__ import annotations
@@ -11,40 +12,54 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from munit_zoo._version import __version__
-from munit_zoo.config import Config, Resolved, resolve
+from munit_zoo.config import Config, Resolved, free_on_resume, resolve
 from munit_zoo.engine.acceleration import memory_format
-from munit_zoo.errors import CheckpointError, ConfigError, Problem, UsageError
+from munit_zoo.engine.state import Captured, drop_network, load_into, upgrade
+from munit_zoo.errors import CheckpointError, ConfigError, MunitZooError, Problem, UsageError
 from munit_zoo.models import TranslationModel, create_model
 
 __all__ = [
+    "Change",
     "Run",
     "Snapshot",
+    "changes",
+    "find_snapshot",
     "load_model",
-    "load_weights",
     "plugin_records",
+    "read_log",
+    "read_newest",
     "resolve_config",
+    "write_text",
 ]
+
+T = TypeVar("T")
+
+TRIES = 20
+"""Snapshots tried by a reader while a training replaces them."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """A training state on disk.
 
-    `generators.safetensors`, `discriminators.safetensors`; where they exist `ema.safetensors`
-    (averaged generators) and `losses.safetensors` (criteria with parameters of their own);
-    `training.pt` (optimizers); `snapshot.json` (iteration, versions, components).
+    `networks/<path>.safetensors`, a file a network; where they exist `average/<path>.safetensors`
+    (averaged networks), `criteria.safetensors` (what loss terms keep) and
+    `optimizers/<path>.safetensors` (moments); `snapshot.json`: iteration, checksums, versions,
+    components. Snapshots of munit-zoo 0.1 (`generators.safetensors`, … and `training.pt`) are read
+    as well.
     """
 
     folder: Path
@@ -55,36 +70,107 @@ class Snapshot:
         return int(self.info()["iteration"])
 
     def info(self) -> dict[str, Any]:
-        """What `snapshot.json` says."""
-        return _read_json(self.folder / "snapshot.json")
-
-    def weights(self, part: str) -> dict[str, Tensor]:
-        """Tensors of a part: `generators`, `discriminators`, `ema` or `losses`.
-
-        Raises CheckpointError for a missing or damaged file.
-        """
-        file = self.folder / f"{part}.safetensors"
+        """What `snapshot.json` says. Raises CheckpointError where it is damaged."""
+        file = self.folder / "snapshot.json"
         try:
-            return load_file(file)
-        except FileNotFoundError:
-            raise CheckpointError(f"{file} is missing: the snapshot has no {part}") from None
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{file} cannot be read: {error}") from None
+            info = _read_json(file)
+            sealed = dict(info)
+            seal = sealed.pop("sha256", None)
+            if not isinstance(info.get("iteration"), int):
+                raise CheckpointError(f"{file} is damaged: it names no iteration")
+            if seal is not None and seal != _seal(sealed):
+                raise CheckpointError(f"{file} is damaged: it is not as it was written")
+        except CheckpointError as error:
+            raise self._damaged(str(error)) from None
+        return info
 
     def has(self, part: str) -> bool:
-        """Whether it holds a part."""
-        return (self.folder / f"{part}.safetensors").is_file()
+        """Whether it holds a part: `networks`, `average`, `criteria` or `optimizers`."""
+        files = self.info().get("files")
+        if files is None:
+            old = {"average": "ema.safetensors", "criteria": "losses.safetensors"}
+            old |= {"networks": "generators.safetensors", "optimizers": "training.pt"}
+            return (self.folder / old[part]).is_file()
+        return any(_part(name) == part for name in files)
 
-    def training_state(self) -> dict[str, Any]:
-        """Optimizer states."""
+    def read(self, *parts: str, only: Collection[str] | None = None) -> Captured:
+        """The state, or some of its parts. Each file is checked before it is used.
+
+        only: files of these networks alone. Raises CheckpointError that names a missing or damaged
+        file and the newest older snapshot that is good.
+        """
+        info = self.info()
+        if info.get("files") is None:
+            return self._read_old(info, parts)
+        files: dict[str, dict[str, Tensor]] = {}
+        aliases = info.get("aliases", {})
+        for name, checksum in info["files"].items():
+            stem = name.removesuffix(".safetensors")
+            if (parts and _part(name) not in parts) or not _wanted(stem, only, aliases):
+                continue
+            files[stem] = self._tensors(name, checksum)
+        return Captured(info["iteration"], files, aliases, info.get("facts", {}))
+
+    def check(self) -> None:
+        """Raises CheckpointError where any of its files is missing or damaged."""
+        self.read()
+
+    def _tensors(self, name: str, checksum: str | None) -> dict[str, Tensor]:
+        file = self.folder / name
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            raise self._damaged(f"{file} is missing") from None
+        except OSError as error:
+            raise CheckpointError(f"{file} cannot be read: {error.strerror}") from None
+        if checksum is not None and hashlib.sha256(content).hexdigest() != checksum:
+            raise self._damaged(f"{file} is damaged: its checksum is not that of snapshot.json")
+        try:
+            return safetensors.torch.load(content)
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise self._damaged(f"{file} is damaged: {error}") from None
+
+    def _read_old(self, info: Mapping[str, Any], parts: Collection[str]) -> Captured:
+        """A snapshot of munit-zoo 0.1."""
+        of = {
+            "networks": ("generators", "discriminators"),
+            "average": ("ema",),
+            "criteria": ("losses",),
+        }
+        wanted = [
+            name for part, names in of.items() if not parts or part in parts for name in names
+        ]
+        found = {
+            name: self._tensors(f"{name}.safetensors", None)
+            for name in wanted
+            if name == "generators" or (self.folder / f"{name}.safetensors").is_file()
+        }
+        moments = None
         file = self.folder / "training.pt"
-        if not file.is_file():
-            raise CheckpointError(
-                f"{self.folder} holds weights but no optimizer state: training cannot resume from "
-                "it. Start a new run from its weights with --init-from."
+        if (not parts or "optimizers" in parts) and file.is_file():
+            try:
+                moments = torch.load(file, map_location="cpu", weights_only=True)["optimizers"]
+            except OSError as error:
+                raise CheckpointError(f"{file} cannot be read: {error.strerror}") from None
+            except Exception:  # whatever damage makes torch say; its advice is not for this file
+                raise self._damaged(f"{file} is damaged: it holds no optimizer state") from None
+        return upgrade(info["iteration"], found, moments)
+
+    def _damaged(self, problem: str) -> CheckpointError:
+        """The error, with the newest good snapshot before this one."""
+        older = [s for s in Run(self.folder.parent.parent).snapshots() if s.folder < self.folder]
+        for snapshot in reversed(older):
+            try:
+                snapshot.check()
+            except MunitZooError:
+                continue
+            return CheckpointError(
+                f"{problem}. The newest good snapshot before it is {snapshot.folder}: name that "
+                f"one, or remove {self.folder}"
             )
-        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        return state
+        return CheckpointError(
+            f"{problem}. There is no good snapshot before it" if older else problem
+        )
 
 
 @dataclass(frozen=True)
@@ -103,18 +189,25 @@ class Run:
         cls.refuse_used(folder)
         folder.mkdir(parents=True, exist_ok=True)
         run = cls(folder)
-        write_text(folder / "config.yaml", resolved.config.dump())
         run.write_record({**provenance(resolved), **record})
+        write_text(folder / "config.yaml", resolved.config.dump())  # with it, it is a run
         return run
 
     @staticmethod
     def refuse_used(folder: Path) -> None:
         """Raises UsageError where a folder for a new run holds anything."""
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            is_run = (folder / "config.yaml").is_file()
-            what = "holds a run already" if is_run else "is not empty"
-            way = "continue it with --resume, or " if is_run else ""
-            raise UsageError(f"{folder} {what}; {way}choose another folder")
+        if not folder.exists():
+            return
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is a file; a run is a folder: choose another name")
+        run = Run(folder)
+        if (folder / "config.yaml").is_file():
+            way = "continue it with --resume" if run.snapshots() else "start it with --resume"
+            what = "a run already" if run.snapshots() else "a run without a snapshot yet"
+            raise UsageError(f"{folder} holds {what}; {way}, or choose another folder")
+        # what is left of a run that never came to be is no reason to refuse
+        if any(p.name not in ("run.json", "run.lock") and not _scrap(p) for p in folder.iterdir()):
+            raise UsageError(f"{folder} is not empty; choose another folder")
 
     @classmethod
     def open(cls, folder: Path) -> Run:
@@ -159,13 +252,73 @@ class Run:
             for entry in new
         ]
 
+    def changes_to(self, resolved: Resolved, changed: Sequence[Change], iteration: int) -> None:
+        """Go on with another config from an iteration: it becomes the run's own."""
+        record = self.record()
+        entry = {
+            "from_iteration": iteration,
+            "keys": {c.key: [_plain(c.before), _plain(c.after)] for c in changed},
+        }
+        history = [*record.get("changes", []), entry]
+        self.write_record({**record, **provenance(resolved), "changes": history})
+        write_text(self.folder / "config.yaml", resolved.config.dump())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Train in this folder alone. Raises UsageError where another process does.
+
+        The lock ends with the process that holds it, however that ends; a loader's processes do
+        not inherit it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.folder / "run.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not _lock(handle):
+                holder = os.read(handle, 200).decode(errors="replace").strip()
+                raise UsageError(
+                    f"{self.folder} is being trained by another process"
+                    + (f" ({holder})" if holder else "")
+                    + ": wait for it, or choose another folder"
+                )
+            os.ftruncate(handle, 0)
+            os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            _held.add(handle)
+            yield
+        finally:
+            _held.discard(handle)
+            os.close(handle)
+
+    def clean(self) -> None:
+        """Remove what an interrupted writer left. For the holder of the lock."""
+        there = {s.folder.name for s in self.snapshots()}
+        for folder in (self.folder, self.folder / "images", self.folder / "snapshots"):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if path.name in there or not _scrap(path):
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+
+    def rewind(self, iteration: int) -> None:
+        """Forget what was logged and shown after the snapshot that training resumes from."""
+        file = self.folder / "log.jsonl"
+        if file.is_file():
+            kept = [line for line in read_log(self.folder) if line["iteration"] <= iteration]
+            write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
+        for image in (self.folder / "images").glob("*_????????.png"):
+            if image.stem[-8:].isdigit() and int(image.stem[-8:]) > iteration:
+                image.unlink()
+
     def snapshots(self) -> list[Snapshot]:
         """All snapshots, oldest first."""
         folder = self.folder / "snapshots"
-        names = (
-            sorted(p.name for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
-        )
-        return [Snapshot(folder / name) for name in names]
+        names = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+        found = {int(name): name for name in names if name.isdigit()}
+        for name in names:  # one whose successor under the same number did not come to be
+            if name.startswith(_FORMER) and name.removeprefix(_FORMER).isdigit():
+                found.setdefault(int(name.removeprefix(_FORMER)), name)
+        return [Snapshot(folder / found[iteration]) for iteration in sorted(found)]
 
     def newest(self) -> Snapshot:
         """The newest snapshot. Raises CheckpointError where there is none."""
@@ -175,43 +328,81 @@ class Run:
         return snapshots[-1]
 
     def save(
-        self,
-        iteration: int,
-        weights: Mapping[str, Mapping[str, Tensor]],
-        training: Mapping[str, Any] | None,
-        info: Mapping[str, Any],
-        *,
-        keep: int | None = None,
+        self, captured: Captured, info: Mapping[str, Any], *, keep: int | None = None
     ) -> Snapshot:
-        """Write a snapshot: all of it, or nothing.
+        """Write a snapshot: all of it, or nothing. One of the same iteration stays until then.
 
-        weights: tensors by part. keep: older snapshots beyond this many are deleted afterwards.
+        info: what `snapshot.json` is to say beside. keep: older snapshots beyond this many are
+        deleted afterwards. Raises OSError, as when the disk is full.
         """
         parent = self.folder / "snapshots"
         parent.mkdir(exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".writing-", dir=parent))
+        work = parent / f".writing-{captured.iteration:08d}-{os.getpid()}"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
         try:
-            os.chmod(work, 0o755)  # mkdtemp's folders are private, a run is not
-            for part, tensors in weights.items():
-                kept = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-                save_file(kept, work / f"{part}.safetensors")
-            if training is not None:
-                torch.save(dict(training), work / "training.pt")
-            document = {"iteration": iteration, "munit_zoo": __version__, **info}
-            write_text(work / "snapshot.json", json.dumps(document, indent=2) + "\n")
-            for file in work.iterdir():
-                _sync(file)
-            target = parent / f"{iteration:08d}"
+            sums: dict[str, str] = {}
+            for stem, tensors in captured.files.items():
+                name = f"{stem}.safetensors"
+                kept = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+                sums[name] = _write_durably(work / name, safetensors.torch.save(_apart(kept)))
+            document = {
+                "iteration": captured.iteration,
+                "munit_zoo": __version__,
+                "files": sums,
+                "aliases": {part: dict(names) for part, names in captured.aliases.items() if names},
+                "facts": dict(captured.facts),
+                **info,
+            }
+            text = json.dumps({**document, "sha256": _seal(document)}, indent=2) + "\n"
+            _write_durably(work / "snapshot.json", text.encode())
+            target = parent / f"{captured.iteration:08d}"
+            former = parent / f"{_FORMER}{captured.iteration:08d}"
             if target.exists():
-                shutil.rmtree(target)
+                shutil.rmtree(former, ignore_errors=True)
+                os.replace(target, former)  # still found by `snapshots` if all ends here
             os.replace(work, target)
             _sync(parent)
+            shutil.rmtree(former, ignore_errors=True)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
         for old in self.snapshots()[: -keep if keep else 0]:
-            shutil.rmtree(old.folder)
+            _remove(old.folder)
         return Snapshot(target)
+
+
+_FORMER = ".former-"
+_held: set[int] = set()  # handles of locks
+
+
+def _let_go() -> None:
+    for handle in _held:
+        os.close(handle)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
+def _lock(handle: int) -> bool:
+    """Whether a lock on an open file could be had."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def provenance(resolved: Resolved) -> dict[str, Any]:
@@ -257,17 +448,40 @@ def load_model(
     ema: the averaged weights where they were kept.
     Raises CheckpointError for a folder that is neither, or weights that do not fit.
     """
-    run, snapshot = find_snapshot(Path(path))
-    config = run.resolved().config
-    model = create_model(config)
-    part = "ema" if ema and snapshot.has("ema") else "generators"
-    load_weights(model.generators, snapshot.weights(part), f"{snapshot.folder} ({part})")
-    if snapshot.has("discriminators"):
-        discriminators = snapshot.weights("discriminators")
-        load_weights(model.discriminators, discriminators, f"{snapshot.folder} (discriminators)")
+
+    def read(run: Run, snapshot: Snapshot) -> tuple[TranslationModel, Config]:
+        config = _as_built(run).config
+        model = create_model(config)
+        kept = list(model.translating_networks())
+        for path in model.networks():
+            if path not in kept:
+                drop_network(model, path)
+        part = "average" if ema and snapshot.has("average") else "networks"
+        weights = snapshot.read(part, only=kept).part(part)
+        load_into(model, weights, f"{snapshot.folder} ({part})")
+        return model, config
+
+    model, config = read_newest(Path(path), read)
     layout = memory_format(config, device)
     model.to(device).to(memory_format=layout)  # type: ignore[call-overload]
     return model.eval()
+
+
+def _as_built(run: Run) -> Resolved:
+    """A run's config for networks whose weights are loaded: pretrained ones are not asked for."""
+    resolved = run.resolved()
+    overrides = [*_without_pretrained(resolved.config.MODEL, "MODEL")]
+    return run.resolved(overrides) if overrides else resolved
+
+
+def _without_pretrained(node: Mapping[str, Any], path: str) -> Iterator[str]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _without_pretrained(value, f"{path}.{key}")
+        elif key == "PRETRAINED" and value is True:
+            yield f"{path}.{key}=false"
+            if node.get("NORMALISE", False) is None:  # which means: as PRETRAINED
+                yield f"{path}.NORMALISE=true"
 
 
 def find_snapshot(path: Path) -> tuple[Run, Snapshot]:
@@ -278,23 +492,38 @@ def find_snapshot(path: Path) -> tuple[Run, Snapshot]:
     return run, run.newest()
 
 
-def load_weights(module: nn.Module, weights: Mapping[str, Tensor], label: str) -> None:
-    """Load weights that must fit exactly.
+def read_newest(path: Path, read: Callable[[Run, Snapshot], T]) -> T:
+    """What `read` makes of the snapshot that a path means.
 
-    Raises CheckpointError that lists what is missing, what is left over, and shapes that differ.
+    Where it is deleted meanwhile, as by a training with ENGINE.KEEP, the next one is read.
     """
-    own = module.state_dict()
-    problems = [f"missing: {name}" for name in own if name not in weights]
-    problems += [f"left over: {name}" for name in weights if name not in own]
-    problems += [
-        f"{name} is {tuple(weights[name].shape)}, the model has {tuple(own[name].shape)}"
-        for name in own
-        if name in weights and weights[name].shape != own[name].shape
-    ]
-    if problems:
-        shown = problems[:8] + ([f"and {len(problems) - 8} more"] if len(problems) > 8 else [])
-        raise CheckpointError(f"the weights of {label} do not fit: {'; '.join(shown)}")
-    module.load_state_dict(dict(weights))
+    for _ in range(TRIES):
+        run, snapshot = find_snapshot(path)
+        try:
+            return read(run, snapshot)
+        except CheckpointError:
+            if snapshot.folder.exists():
+                raise
+    raise CheckpointError(
+        f"the snapshots of {path} are replaced faster than they can be read: train with a larger "
+        "ENGINE.KEEP, or wait"
+    )
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log. What a crash or a full disk left half written is left out."""
+    file = folder / "log.jsonl"
+    if not file.is_file():
+        return []
+    lines = []
+    for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("iteration"), int):
+            lines.append(line)
+    return lines
 
 
 def write_text(path: Path, text: str) -> None:
@@ -304,7 +533,67 @@ def write_text(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def _scrap(path: Path) -> bool:
+    """Whether a name is that of something unfinished."""
+    name = path.name
+    return name.startswith(".") and (
+        name.endswith((".writing", ".png")) or name.startswith((".writing-", ".gone-", _FORMER))
+    )
+
+
+def _part(name: str) -> str:
+    """The part that a snapshot's file belongs to."""
+    return name.removesuffix(".safetensors").split("/")[0]
+
+
+def _wanted(
+    stem: str, only: Collection[str] | None, aliases: Mapping[str, Mapping[str, str]]
+) -> bool:
+    """Whether a file holds tensors of some networks, be it as those of another."""
+    part, _, path = stem.partition("/")
+    if only is None or path in only:
+        return True
+    return any(
+        source.startswith(f"{path}.") and any(name.startswith(f"{p}.") for p in only)
+        for name, source in aliases.get(part, {}).items()
+    )
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, none a view into another: safetensors refuses shared memory."""
+    seen: set[int] = set()
+    found = {}
+    for name, value in tensors.items():
+        place = value.untyped_storage().data_ptr()
+        found[name] = value.clone() if place in seen else value
+        seen.add(place)
+    return found
+
+
+def _seal(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _write_durably(path: Path, content: bytes) -> str:
+    """Write a file to the disk itself; its checksum."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return hashlib.sha256(content).hexdigest()
+
+
+def _remove(folder: Path) -> None:
+    """Delete a snapshot: a reader finds all of it or nothing."""
+    gone = folder.with_name(f".gone-{folder.name}-{os.getpid()}")
+    os.replace(folder, gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
 def _sync(path: Path) -> None:
+    if os.name == "nt":  # folders cannot be opened there
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -314,9 +603,13 @@ def _sync(path: Path) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from None
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from None
+    if not isinstance(document, dict):
+        raise CheckpointError(f"{path} is damaged: it holds no keys")
     return document
 
 
@@ -335,36 +628,55 @@ def _with_owner(problem: Problem, record: Mapping[str, Any]) -> Problem:
     return Problem(problem.path, message, problem.origin)
 
 
-def same_training(old: Config, new: Config) -> list[str]:
-    """Keys in which two configs differ so that one cannot continue the other's training."""
-    free = {
-        f"ENGINE.{key}"
-        for key in [
-            "ITERATIONS",
-            "WORKERS",
-            "LOG_EVERY",
-            "GRID_EVERY",
-            "SNAPSHOT_EVERY",
-            "KEEP",
-            "DISPLAY",
-            "DISPLAY_STYLES",
-        ]
-    }
+INEXACT = ("ENGINE.COMPILE", "ENGINE.CUDA_GRAPHS")
+"""Keys that may change on resume, under which the same maths may round otherwise."""
 
-    def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in tree.items():
-            if isinstance(value, Mapping):
-                found |= flat(value, f"{prefix}{key}.")
-            else:
-                found[f"{prefix}{key}"] = value
-        return found
 
-    before, after = flat(old), flat(new)
+@dataclass(frozen=True)
+class Change:
+    """A key in which two configs differ; None where one lacks it.
+
+    free: whether training may go on with it.
+    """
+
+    key: str
+    before: Any
+    after: Any
+    free: bool
+
+    def __str__(self) -> str:
+        return f"{self.key}: {_shown(self.before)} -> {_shown(self.after)}"
+
+
+def changes(old: Config, new: Config) -> list[Change]:
+    """The keys in which two configs differ."""
+    before, after = _flat(old), _flat(new)
+    free = {*free_on_resume(old), *free_on_resume(new), *INEXACT, "METRICS"}
     return [
-        f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
+        Change(
+            key,
+            before.get(key),
+            after.get(key),
+            any(key == other or key.startswith(f"{other}.") for other in free),
+        )
         for key in dict.fromkeys([*before, *after])
-        if key not in free
-        and not key.startswith("METRICS.")
-        and before.get(key, "absent") != after.get(key, "absent")
+        if (key in before, before.get(key)) != (key in after, after.get(key))
     ]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

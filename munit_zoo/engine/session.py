@@ -6,11 +6,13 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from munit_zoo.config import Config
@@ -21,10 +23,15 @@ from munit_zoo.engine.acceleration import eagerly
 from munit_zoo.engine.grids import grid_columns, save_grid, translation_grid
 from munit_zoo.engine.page import write_page
 from munit_zoo.engine.runs import Run, Snapshot
-from munit_zoo.errors import UsageError
-from munit_zoo.models import Objective, TranslationModel
+from munit_zoo.engine.signals import Stop
+from munit_zoo.engine.state import TrainingState, not_finite
+from munit_zoo.errors import DataError, MunitZooError, UsageError
+from munit_zoo.models import TranslationModel
 
-__all__ = ["Progress", "Session", "Silent", "criteria_state", "truncate_log"]
+__all__ = ["Progress", "Session", "Silent"]
+
+PAGE_EVERY = 15.0
+"""Seconds between two pages while training, and after which an open one loads itself anew."""
 
 
 class Progress(Protocol):
@@ -34,7 +41,9 @@ class Progress(Protocol):
 
     def advanced(self, iteration: int) -> None: ...
 
-    def logged(self, iteration: int, losses: Mapping[str, float], rate: float) -> None: ...
+    def logged(
+        self, iteration: int, losses: Mapping[str, float], speed: float, left: float
+    ) -> None: ...
 
     def saved(self, snapshot: Path) -> None: ...
 
@@ -48,60 +57,149 @@ class Silent:
     def advanced(self, iteration: int) -> None:
         """An iteration is done."""
 
-    def logged(self, iteration: int, losses: Mapping[str, float], rate: float) -> None:
-        """Losses by term, and pairs of images a second."""
+    def logged(
+        self, iteration: int, losses: Mapping[str, float], speed: float, left: float
+    ) -> None:
+        """Losses by term, images a second, seconds left; NaN where that is not known yet."""
 
     def saved(self, snapshot: Path) -> None:
         """A snapshot was written."""
 
 
 class Session:
-    """What the leading process writes: log, grids, snapshots, page."""
+    """What training writes. Every process has one, since losses are averaged over all; the leading
+    one writes.
+
+        with Session(…) as session:
+            session.begin()
+            for …: session.record(losses, rate)
+            session.end()
+
+    stop: is asked for an end where something cannot be written, so that all processes end.
+    """
 
     def __init__(
         self,
         run: Run,
         config: Config,
-        model: TranslationModel,
-        averaged: TranslationModel | None,
-        objective: Objective,
-        optimizers: Sequence[torch.optim.Optimizer],
+        fabric: Fabric,
+        state: TrainingState,
         datasets: Mapping[str, Mapping[str, Dataset] | None],
         progress: Progress,
+        stop: Stop,
     ) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        self.run, self.engine, self.fabric, self.state = run, config.ENGINE, fabric, state
+        self.leader = fabric.is_global_zero
+        self.progress: Progress = progress if self.leader else Silent()
+        self.stop = stop
+        self.start, self.began = state.iteration, time.perf_counter()
+        self.clock, self.counted, self.paged = self.began, state.iteration, -math.inf
+        self.logged = self.saved = state.iteration
+        self._last: tuple[Mapping[str, Tensor], float] | None = None
+        self.board: Any = None
+        self.shown: dict[str, Tensor] = {}
+        if self.leader:
+            from torch.utils.tensorboard import SummaryWriter
 
-        self.run, self.config, self.model, self.averaged = run, config, model, averaged
-        self.objective, self.optimizers, self.progress = objective, optimizers, progress
-        self.shown = {
-            name: _shown(datasets, name, config.ENGINE.DISPLAY) for name in datasets["train"] or {}
-        }
-        self.board = SummaryWriter(str(run.folder / "tensorboard"))
-        self.clock = time.perf_counter()
-        self.counted: int | None = None
+            self.shown = {
+                name: _shown(datasets, name, self.engine.DISPLAY)
+                for name in datasets["train"] or {}
+            }
+            # what a resumed run wrote after the snapshot is taken back
+            purge = {"purge_step": self.start + 1} if self.start else {}
+            self.board = SummaryWriter(str(run.folder / "tensorboard"), **purge)
 
-    def log(self, iteration: int, parts: Mapping[str, Tensor], rate: float) -> None:
-        """Write the losses; raises UsageError where one is not finite."""
-        now = time.perf_counter()
-        images = self.config.ENGINE.BATCH_SIZE
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.board is not None:
+            with suppress(OSError):  # of a full disk, which was told before
+                self.board.close()
+        if self.leader:
+            with suppress(OSError):
+                self._page(live=False)
+
+    def begin(self, notes: Sequence[str] = ()) -> None:
+        """Say what is trained, and show what is translated before the first iteration."""
+        with self._leading() as leader:
+            if leader:
+                device = str(self.fabric.device)
+                self._tell("started", self.start, self.engine.ITERATIONS, device, notes)
+                if self.start == 0:
+                    self.grid()
+
+    def record(self, losses: Mapping[str, Tensor], rate: float) -> None:
+        """An iteration is done: log, show and save where it is time.
+
+        losses: this process's, by name. rate: the learning rate.
+        Raises UsageError where losses or weights are not finite.
+        """
+        done, last = self.state.iteration, self.state.iteration == self.engine.ITERATIONS
+        self._last = losses, rate
+        if done % self.engine.LOG_EVERY == 0 or last:
+            self._log()
+        with self._leading() as leader:
+            if leader:
+                self._tell("advanced", done)
+                every = self.engine.GRID_EVERY
+                if last or (every and done % every == 0):
+                    self.grid()
+                every = self.engine.SNAPSHOT_EVERY
+                if every and done % every == 0:
+                    self.save()
+
+    def end(self, unusable: DataError | None = None) -> Exception | None:
+        """Training is over: log and save what is not yet.
+
+        unusable: what ended it, where that was an image. Returns the error that ended training, for
+        the leading process to raise when all have ended.
+        """
+        moved = self.state.iteration > self.start
+        if moved and self.logged < self.state.iteration:
+            self._log()
+        with self._leading() as leader:
+            if leader and moved and self.saved < self.state.iteration:
+                self.save()
+        if self.stop.failure is not None or unusable is None or not moved or not self.leader:
+            return self.stop.failure or unusable
+        error = DataError(
+            f"{unusable}. Training stopped after iteration {self.state.iteration} and saved "
+            f"{self.run.newest().folder}: go on with --resume once the image is mended or out of "
+            "the way"
+        )
+        error.__cause__ = unusable
+        return error
+
+    def _log(self) -> None:
+        """Write the losses, averaged over all processes."""
+        losses, rate = self._last or ({}, math.nan)
+        names = list(losses)
+        stacked = torch.stack([losses[name].detach().float().reshape(()) for name in names])
+        found: Any = self.fabric.all_reduce(stacked, reduce_op="mean")
+        values = dict(zip(names, found.tolist(), strict=True))
+        self.logged = self.state.iteration
+        with self._leading() as leader:
+            if leader:
+                self._write_line(values, rate)
+
+    def _write_line(self, values: Mapping[str, float], rate: float) -> None:
+        iteration, now = self.state.iteration, time.perf_counter()
         speed = math.nan
-        if self.counted is not None and now > self.clock:
-            speed = (iteration - self.counted) * images / (now - self.clock)
+        if iteration > self.counted and now > self.clock and self.counted > self.start:
+            speed = (iteration - self.counted) * self.engine.BATCH_SIZE / (now - self.clock)
         self.clock, self.counted = now, iteration
-        values = {name: float(value) for name, value in parts.items()}
         wrong = [name for name, value in values.items() if not math.isfinite(value)]
         if wrong:
-            saved = self.run.snapshots()
-            where = (
-                f"The last snapshot is {saved[-1].folder}." if saved else "There is no snapshot."
-            )
-            raise UsageError(
-                f"at iteration {iteration} the loss is not finite: {', '.join(wrong)}. {where} "
-                "Try a lower OPTIM.GENERATOR.LR and OPTIM.DISCRIMINATOR.LR, or PRECISION fp32."
-            )
-        line = {"iteration": iteration, "lr": rate, "images_per_second": speed, **values}
-        if not math.isfinite(speed):
-            del line["images_per_second"]
+            raise self._diverged(f"the loss is not finite: {', '.join(wrong)}")
+        line = {"iteration": iteration, "lr": rate, **values}
+        if math.isfinite(speed):
+            line["images_per_second"] = speed
         with (self.run.folder / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         for name, value in values.items():
@@ -109,58 +207,118 @@ class Session:
         self.board.add_scalar("lr", rate, iteration)
         if math.isfinite(speed):
             self.board.add_scalar("images_per_second", speed, iteration)
-        self.progress.logged(iteration, by_term(values), speed)
+        self._tell("logged", iteration, by_term(values), speed, self.seconds_left())
+        if now - self.paged > PAGE_EVERY:
+            with self._paused():
+                self._page()
 
     @eagerly()
     @torch.no_grad()
-    def grid(self, iteration: int) -> None:
+    def grid(self) -> None:
         """Write the image grids and the page; the time they take is not the training's."""
-        before = time.perf_counter()
-        model = self.averaged if self.averaged is not None else self.model
+        model, iteration = self._model, self.state.iteration
         folder = self.run.folder / "images"
-        folder.mkdir(exist_ok=True)
-        count = self.config.ENGINE.DISPLAY_STYLES
-        seed = self.config.ENGINE.SEED
-        with _untouched(model):
-            for way in model.graph().translations:
+        with self._paused(), _untouched(model):
+            folder.mkdir(exist_ok=True)
+            count, seed = self.engine.DISPLAY_STYLES, self.engine.SEED
+            for way in model.ways:
                 fixed, fresh = (_styles(model, count, seed, way, i) for i in (-1, iteration))
-                images = self.shown[way[0]].to(next(model.generators.parameters()).device)
+                images = self.shown[way[0]].to(model.device)
                 grid = translation_grid(model, images, way, fixed=fixed, fresh=fresh)
                 name = f"{way[0]}2{way[1]}"
                 save_grid(folder / f"{name}_{iteration:08d}.png", grid)
                 self.board.add_image(f"translations/{name}", (grid + 1) / 2, iteration)
-        write_page(self.run.folder, columns=grid_columns(model, count))
-        self.clock += time.perf_counter() - before
+            self._page()
 
-    def save(self, iteration: int) -> Snapshot:
-        """Write a snapshot and the page."""
-        before = time.perf_counter()
-        weights = {
-            "generators": self.model.generators.state_dict(),
-            "discriminators": self.model.discriminators.state_dict(),
-        }
-        if self.averaged is not None:
-            weights["ema"] = self.averaged.generators.state_dict()
-        criteria = criteria_state(self.objective)
-        if criteria:
-            weights["losses"] = criteria
-        training = {"optimizers": [o.state_dict() for o in self.optimizers]}
-        record = self.run.record()
-        info: dict[str, Any] = {
-            key: record[key] for key in ("config_sha256", "components") if key in record
-        }
-        snapshot = self.run.save(iteration, weights, training, info, keep=self.config.ENGINE.KEEP)
-        self.board.flush()
-        write_page(
-            self.run.folder, columns=grid_columns(self.model, self.config.ENGINE.DISPLAY_STYLES)
-        )
-        self.clock += time.perf_counter() - before
-        self.progress.saved(snapshot.folder)
+    def save(self) -> Snapshot:
+        """Write a snapshot and the page. Only a state that is finite is saved, so that the older
+        snapshots, which are deleted then, are never the last good ones.
+
+        Raises UsageError where losses or weights are not finite.
+        """
+        with self._paused():
+            losses = self._last[0] if self._last is not None else {}
+            wrong = [name for name, value in losses.items() if not math.isfinite(float(value))]
+            if wrong:
+                raise self._diverged(f"the loss is not finite: {', '.join(wrong)}")
+            captured = self.state.capture()
+            tensor = not_finite(captured)
+            if tensor is not None:
+                raise self._diverged(f"a weight is not finite: {tensor}")
+            record = self.run.record()
+            info = {key: record[key] for key in ("config_sha256", "components") if key in record}
+            snapshot = self.run.save(captured, info, keep=self.engine.KEEP)
+            self.saved = self.state.iteration
+            self.board.flush()
+            self._page()
+        self._tell("saved", snapshot.folder)
         return snapshot
 
-    def close(self) -> None:
-        """Finish the logs."""
-        self.board.close()
+    def seconds_left(self) -> float:
+        """Until the last iteration, at the pace so far; NaN before the first."""
+        done = self.state.iteration - self.start
+        if not done:
+            return math.nan
+        elapsed = time.perf_counter() - self.began
+        return (self.engine.ITERATIONS - self.state.iteration) * elapsed / done
+
+    @property
+    def _model(self) -> TranslationModel:
+        """The model to look at."""
+        average = self.state.average
+        model: Any = self.state.networks if average is None else average.model
+        return model  # type: ignore[no-any-return]
+
+    def _page(self, *, live: bool = True) -> None:
+        self.paged = time.perf_counter()
+        ending = self.state.iteration >= self.engine.ITERATIONS
+        live = live and not ending
+        write_page(
+            self.run.folder,
+            columns=grid_columns(self._model, self.engine.DISPLAY_STYLES),
+            iterations=self.engine.ITERATIONS,
+            left=self.seconds_left() if live else None,
+            refresh=round(PAGE_EVERY) if live else None,
+        )
+
+    def _diverged(self, what: str) -> UsageError:
+        saved = self.run.snapshots()
+        where = (
+            f"The last snapshot is {saved[-1].folder}, all of it finite: start from it with "
+            "--init-from and a lower learning rate"
+            if saved
+            else "There is no snapshot: train with a lower learning rate"
+        )
+        return UsageError(
+            f"at iteration {self.state.iteration} {what}. {where} (OPTIM), or with "
+            "ENGINE.PRECISION=fp32."
+        )
+
+    @contextmanager
+    def _leading(self) -> Iterator[bool]:
+        """Work of the leading process alone. Where it fails among several processes, all of them
+        end together first."""
+        try:
+            yield self.leader
+        except (MunitZooError, OSError) as error:
+            if self.fabric.world_size == 1:
+                raise
+            self.stop.fail(error)
+
+    @contextmanager
+    def _paused(self) -> Iterator[None]:
+        """The time that passes inside is not the training's."""
+        before = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.clock += time.perf_counter() - before
+
+    def _tell(self, what: str, *details: Any) -> None:
+        try:
+            getattr(self.progress, what)(*details)
+        except OSError:  # the terminal is gone, as after SIGHUP: there is nobody to tell
+            self.progress = Silent()
 
 
 @contextmanager
@@ -181,14 +339,19 @@ def _untouched(model: TranslationModel) -> Iterator[None]:
 
 
 def by_term(parts: Mapping[str, float]) -> dict[str, float]:
-    """Losses by term: the parts of each (`image_recon/x_aa`, `image_recon/x_bb`) added up."""
-    sums: dict[str, float] = {}
+    """Losses by term: the parts of each (`generators/image_recon/x_aa`, `…/x_bb`) added up. A term
+    that several updates know has each of them named."""
+    sums: dict[tuple[str, str], float] = {}
     for name, value in parts.items():
-        if name.startswith("total/"):
-            continue
-        term = name.split("/")[0]
-        sums[term] = sums.get(term, 0.0) + value
-    return sums
+        update, _, rest = name.partition("/")
+        if rest != "total":
+            key = rest.split("/")[0], update
+            sums[key] = sums.get(key, 0.0) + value
+    several = [term for term, _ in sums]
+    return {
+        f"{update}/{term}" if several.count(term) > 1 else term: value
+        for (term, update), value in sums.items()
+    }
 
 
 def _shown(datasets: Mapping[str, Mapping[str, Dataset] | None], name: str, count: int) -> Tensor:
@@ -204,34 +367,4 @@ def _styles(
     if not model.style_dim:
         return None
     key = int(rng("grid", seed, *way, iteration).integers(2**62))
-    return model.sample_styles(count, torch.Generator().manual_seed(key))
-
-
-def criteria_state(objective: Objective) -> dict[str, Tensor]:
-    """Parameters of criteria that are trained, and their buffers; frozen networks are left out."""
-    found: dict[str, Tensor] = {}
-    for side, criteria in (
-        ("generator", objective.losses.criteria),
-        ("discriminator", objective.critics.criteria),
-    ):
-        for term, criterion in criteria.items():
-            if any(p.requires_grad for p in criterion.parameters()):
-                frozen = {n for n, p in criterion.named_parameters() if not p.requires_grad}
-                found |= {
-                    f"{side}.{term}.{name}": value
-                    for name, value in criterion.state_dict().items()
-                    if name not in frozen
-                }
-    return found
-
-
-def truncate_log(run: Run, iteration: int) -> None:
-    """Forget what was logged after the snapshot that training resumes from."""
-    file = run.folder / "log.jsonl"
-    if file.is_file():
-        lines = file.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if line and json.loads(line)["iteration"] <= iteration]
-        file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    for image in (run.folder / "images").glob("*_????????.png"):
-        if int(image.stem[-8:]) > iteration:
-            image.unlink()
+    return model.sample_styles(count, torch.Generator().manual_seed(key), to=way[1])

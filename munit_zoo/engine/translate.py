@@ -15,15 +15,15 @@ from torchvision.transforms.v2 import functional as T
 from torchvision.utils import make_grid
 
 from munit_zoo.config import Config, domains_of
-from munit_zoo.data._files import list_images
-from munit_zoo.data.images import from_unit, read_image, to_unit, write_image
+from munit_zoo.data.images import MAX_PIXELS, from_unit, write_image
+from munit_zoo.data.reading import list_images, load_image
 from munit_zoo.data.seeding import rng
-from munit_zoo.data.transforms import conversion_for, convert_channels
+from munit_zoo.data.transforms import conversion_for
 from munit_zoo.domains import Domain
 from munit_zoo.engine.devices import choose_device
 from munit_zoo.engine.grids import as_rgb, save_grid
 from munit_zoo.engine.runs import find_snapshot, load_model, write_text
-from munit_zoo.errors import DataError, UsageError, counted
+from munit_zoo.errors import UsageError
 from munit_zoo.models import TranslationModel
 
 __all__ = ["StyleChoice", "Translated", "translate_files"]
@@ -153,32 +153,20 @@ class _Reader:
 
     def __init__(self, config: Config, domain: Domain, size: int | None) -> None:
         self.domain, self.size = domain, size
-        convert = config.DATA.get("CONVERT", "none")
-        self.convert = conversion_for(convert, domain.name)
+        self.convert = conversion_for(config.DATA.get("CONVERT", "none"), domain.name)
+        self.max_pixels = config.DATA.get("MAX_PIXELS", MAX_PIXELS)
 
     def read(self, path: Path) -> tuple[np.ndarray[Any, Any], Tensor]:
         """Pixels as in the file, and the image (C, H, W) in [-1, 1]."""
-        pixels = read_image(path)
-        name = self.domain.name
-        image = to_unit(pixels, self.domain.value_range, what=str(path), domain=name)
-        image = convert_channels(image, self.convert)
-        if len(image) != self.domain.channels:
-            raise DataError(self._channels(path, len(image)))
+        pixels, image = load_image(
+            path, self.domain, convert=self.convert, max_pixels=self.max_pixels
+        )
         if self.size is not None:
             height, width = image.shape[1:]
             scale = self.size / min(height, width)
             sides = [max(self.size, round(side * scale)) for side in (height, width)]
             image = T.resize(image, sides, antialias=True)
         return pixels, image
-
-    def _channels(self, path: Path, found: int) -> str:
-        want, letter = self.domain.channels, self.domain.name.upper()
-        convert = {(1, 3): "rgb", (3, 1): "gray"}.get((found, want))
-        return (
-            f"the image {path} has {counted(found, 'channel')}, the run's domain {letter} has "
-            f"{want}: convert the image, or train with DOMAINS.{letter}.CHANNELS={found}"
-            + (f" or DATA.CONVERT={convert}" if convert else "")
-        )
 
 
 def _check(styles: StyleChoice) -> None:

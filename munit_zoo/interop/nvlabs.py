@@ -22,9 +22,12 @@ __all__ = [
     "convert_adam_state",
     "convert_weights",
     "infer_hyperparameters",
+    "downsamples_of",
     "iteration_of",
+    "part_of",
     "read_checkpoint",
     "reference_name",
+    "targets_of",
 ]
 
 Weights = Mapping[str, Mapping[str, Tensor]]
@@ -33,8 +36,8 @@ Weights = Mapping[str, Mapping[str, Tensor]]
 class TwoDomainModel(Protocol):
     """What of a model the conversion looks at (the recipes `munit` and `unit` have it)."""
 
-    generators: nn.ModuleDict
-    discriminators: nn.ModuleDict
+    a: nn.ModuleDict
+    b: nn.ModuleDict
     style_dim: int
     stride: int
 
@@ -170,7 +173,7 @@ def config_from_hyperparameters(
             "B": {"CHANNELS": reader.get("input_dim_b", 3)},
         },
         "DATA": _data(reader),
-        "OPTIM": {"GENERATOR": adam, "DISCRIMINATOR": adam, "SCHEDULE": schedule},
+        "OPTIM": {"DEFAULT": adam, "SCHEDULE": schedule},
         "ENGINE": {
             "ITERATIONS": reader.get("max_iter", 1_000_000),
             "BATCH_SIZE": reader.get("batch_size", 1),
@@ -392,7 +395,7 @@ def _leaf(name: str) -> str:
     return {".norm.weight": ".norm.gamma", ".norm.bias": ".norm.beta"}.get(name, name)
 
 
-def _targets(module: nn.Module, kind: str, downsamples: int) -> dict[str, str]:
+def targets_of(module: nn.Module, kind: str, downsamples: int) -> dict[str, str]:
     """Our names to the reference's, for one domain's generators or one discriminator."""
     spectral = {
         name
@@ -416,38 +419,48 @@ def _targets(module: nn.Module, kind: str, downsamples: int) -> dict[str, str]:
 
 def convert_weights(
     model: TwoDomainModel, gen: Weights, dis: Weights | None
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Our `generators` and `discriminators` tensors, of the reference's.
+) -> dict[str, Tensor]:
+    """Our tensors, by the model's own names, of the reference's.
 
-    model: of the right shapes, on any device; its weights are not touched.
+    model: of the right shapes, on any device; its weights are not touched. dis: None leaves the
+    discriminators out.
     Raises CheckpointError that lists missing names, names left over and shapes that differ. The
     dummy statistics of AdaIN, and of instance norms in files of torch 0.3, are dropped.
     """
-    generators: dict[str, Tensor] = {}
-    discriminators: dict[str, Tensor] = {}
-    kind, downsamples = _kind(model), _downsamples(model)
+    found: dict[str, Tensor] = {}
+    kind, downsamples = _kind(model), downsamples_of(model)
     for domain in ("a", "b"):
-        part = _convert(model.generators[domain], gen[domain], f"gen {domain}", kind, downsamples)
-        generators |= {f"{domain}.{name}": value for name, value in part.items()}
-        if dis is not None:
-            critic = model.discriminators[domain]
-            part = _convert(critic, dis[domain], f"dis {domain}", kind, downsamples)
-            discriminators |= {f"{domain}.{name}": value for name, value in part.items()}
-    return generators, discriminators
+        for side, weights in (("gen", gen), ("dis", dis)):
+            if weights is None:
+                continue
+            prefix, module = part_of(model, domain, side)
+            label = f"{side} {domain}"
+            part = _convert(module, weights[domain], label, kind, downsamples)
+            found |= {f"{prefix}{name}": value for name, value in part.items()}
+    return found
+
+
+def part_of(model: TwoDomainModel, domain: str, side: str) -> tuple[str, nn.Module]:
+    """A domain's networks on one side, `gen` or `dis`, and what their names begin with."""
+    networks = dict(getattr(model, domain).items())
+    discriminator = networks.pop("discriminator")
+    if side == "dis":
+        return f"{domain}.discriminator.", discriminator
+    return f"{domain}.", nn.ModuleDict(networks)
 
 
 def _kind(model: TwoDomainModel) -> str:
     return "munit" if model.style_dim else "unit"
 
 
-def _downsamples(model: TwoDomainModel) -> int:
+def downsamples_of(model: TwoDomainModel) -> int:
     return model.stride.bit_length() - 1
 
 
 def _convert(
     module: nn.Module, weights: Mapping[str, Tensor], label: str, kind: str, downsamples: int
 ) -> dict[str, Tensor]:
-    targets = _targets(module, kind, downsamples)
+    targets = targets_of(module, kind, downsamples)
     own = module.state_dict()
     converted, problems = {}, []
     for name, target in targets.items():
@@ -501,12 +514,12 @@ def convert_adam_state(
             f"parameters, the checkpoint has {len(positions)}: the files are not of one run"
         )
     order = list(optimizer["param_groups"][0]["params"])
-    parts = model.generators if side == "gen" else model.discriminators
     converted = {}
     for domain in ("a", "b"):
-        targets = _targets(parts[domain], _kind(model), _downsamples(model))
+        prefix, module = part_of(model, domain, side)
+        targets = targets_of(module, _kind(model), downsamples_of(model))
         for name, target in targets.items():
-            index = trained.get(f"{domain}.{name}")
+            index = trained.get(f"{prefix}{name}")
             if index is None:
                 continue
             found = state.get(order[positions[domain, target]])

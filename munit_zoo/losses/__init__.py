@@ -1,5 +1,5 @@
-"""Losses: criteria of the three contracts, from which a config makes terms."""
+"""Losses: criteria of the two contracts, from which a config makes terms."""
 
-from munit_zoo.losses._contracts import AdversarialLoss, NamedLoss, PairLoss, call_named
+from munit_zoo.losses.base import AdversarialLoss, NamesLoss
 
-__all__ = ["AdversarialLoss", "NamedLoss", "PairLoss", "call_named"]
+__all__ = ["AdversarialLoss", "NamesLoss"]

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from munit_zoo.losses._contracts import AdversarialLoss
+from munit_zoo.losses.base import AdversarialLoss
 
-__all__ = ["LSGAN", "NSGAN", "Hinge"]
+__all__ = ["LSGAN", "NSGAN", "WGAN", "Hinge"]
 
 
 class LSGAN(AdversarialLoss):
@@ -27,7 +27,10 @@ class LSGAN(AdversarialLoss):
 
 
 class NSGAN(AdversarialLoss):
-    """Non-saturating (Goodfellow et al. 2014): binary cross-entropy on logits."""
+    """Non-saturating (Goodfellow et al. 2014): binary cross-entropy on logits.
+
+    Others call it vanilla (CycleGAN, pix2pix), bce (StarGAN v2) or nonsaturating (CUT).
+    """
 
     def generator(self, fakes: Sequence[Tensor]) -> Tensor:
         return _total(F.softplus(-fake).mean() for fake in fakes)
@@ -50,6 +53,19 @@ class Hinge(AdversarialLoss):
             F.relu(1 + fake).mean() + F.relu(1 - real).mean()
             for fake, real in zip(fakes, reals, strict=True)
         )
+
+
+class WGAN(AdversarialLoss):
+    """Wasserstein (Arjovsky et al. 2017): fake - real; generator -fake.
+
+    It needs a discriminator of bounded slope: see the penalty `wgan_gp`.
+    """
+
+    def generator(self, fakes: Sequence[Tensor]) -> Tensor:
+        return _total(-fake.mean() for fake in fakes)
+
+    def discriminator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
+        return _total(fake.mean() - real.mean() for fake, real in zip(fakes, reals, strict=True))
 
 
 def _total(parts: Iterable[Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from munit_zoo.errors import ContractError, GraphError, WeightsError, suggest
-from munit_zoo.losses._contracts import PairLoss
+from munit_zoo.losses.base import NamesLoss
 
 __all__ = ["DomainInvariantVGG", "VGGPerceptual"]
 
@@ -141,7 +141,7 @@ class _VGG16(nn.Module):
         return torch.cat(planes, dim=1)
 
 
-class VGGPerceptual(PairLoss):
+class VGGPerceptual(NamesLoss):
     """Mean squared difference of VGG-16 features (Johnson et al. 2016, eq. 2).
 
     x, y: (N, C, H, W) in [-1, 1]. The network is frozen; gradients reach the images.

@@ -5,26 +5,26 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from munit_zoo.losses._contracts import PairLoss
+from munit_zoo.losses.base import NamesLoss
 
 __all__ = ["L1", "MSE", "SmoothL1"]
 
 
-class L1(PairLoss):
+class L1(NamesLoss):
     """mean |x - y|."""
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return F.l1_loss(x, y)
 
 
-class MSE(PairLoss):
+class MSE(NamesLoss):
     """mean (x - y)²."""
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return F.mse_loss(x, y)
 
 
-class SmoothL1(PairLoss):
+class SmoothL1(NamesLoss):
     """mean |x - y| with a parabola below `beta` (Girshick 2015)."""
 
     def __init__(self, *, beta: float = 1.0) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from munit_zoo.losses._contracts import PairLoss
+from munit_zoo.losses.base import NamesLoss
 
 __all__ = ["GaussianKL"]
 
 
-class GaussianKL(PairLoss):
+class GaussianKL(NamesLoss):
     """mean h²: up to constants the KL divergence of N(h, I) from N(0, I) (Liu et al. 2017)."""
 
     arity = 1

@@ -5,48 +5,72 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 
-from munit_zoo.config import Config, bind, domains_of
-from munit_zoo.errors import ConfigError, ContractError, GraphError, MunitZooError, Problem
+from munit_zoo.config import Config, bind, domains_of, network_problems, update_settings
+from munit_zoo.errors import ConfigError, ContractError, GraphError, MunitZooError, Problem, suggest
 from munit_zoo.models.base import TranslationModel
-from munit_zoo.models.objective import Objective, Term, check_shapes, reached_parameters, shape_of
-from munit_zoo.models.sharing import Impurities, impurities
+from munit_zoo.models.objective import (
+    Objective,
+    Term,
+    UpdateOptions,
+    check_shapes,
+    reached_parameters,
+    shape_of,
+)
+from munit_zoo.models.rehearsal import (
+    Look,
+    Sizes,
+    check_logits,
+    check_sharing,
+    draw_shapes,
+    look,
+    meta_inputs,
+    simulate,
+)
+from munit_zoo.registry import LOSSES
 
 __all__ = [
     "Rehearsal",
     "assemble",
     "create_model",
-    "meta_inputs",
+    "create_terms",
     "rehearse",
     "smallest_size",
 ]
-
-Sizes = Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class Rehearsal:
     """What a step on the `meta` device showed: nothing was computed, all shapes were run.
 
-    shapes: of every name that is computed, for one process's batch.
+    shapes: of every name that can be computed, for one process's batch.
+    draws: shape of one sample of each random input.
     unreached: parameters that no active term reaches; they are frozen.
-    parameters: number of parameters of the generators and of the discriminators.
+    partial: whether some update leaves parameters of its networks without a gradient.
+    parameters: number of parameters by network.
+    translating: paths of the networks that translations call.
     objective: the shadow's, for its plan.
     """
 
-    shapes: dict[str, tuple[int, ...]]
+    shapes: dict[str, Any]
+    draws: dict[str, tuple[int, ...]]
     unreached: tuple[str, ...]
-    parameters: tuple[int, int]
+    partial: bool
+    parameters: dict[str, int]
+    translating: tuple[str, ...]
     objective: Objective
+    found: Look
 
     def unreached_networks(self) -> list[str]:
         """The unreached parameters by the network they belong to, with their number."""
+        networks = list(self.objective.planner.networks)
         groups: dict[str, int] = {}
         for name in self.unreached:
-            owner = ".".join(name.split(".")[:3])
+            owner = next((n for n in networks if name.startswith(f"{n}.")), name)
             groups[owner] = groups.get(owner, 0) + 1
         return [f"{owner} ({count} tensors)" for owner, count in groups.items()]
 
@@ -57,53 +81,93 @@ def create_model(config: Config) -> TranslationModel:
     return model
 
 
-def create_terms(config: Config, shapes: Mapping[str, tuple[int, ...]]) -> list[Term]:
+def create_terms(config: Config, shapes: Mapping[str, Any]) -> list[Term]:
     """The config's loss terms of non-zero weight.
 
     shapes: of the recipe's names, for criteria that ask for them (wired `shapes`).
     """
-    known = bind("model", config.MODEL).component.graph().terms  # type: ignore[attr-defined]
     terms = []
     for key, node in config.LOSSES.items():
-        if node.WEIGHT == 0:
+        if not node.WEIGHT and not node.CRITIC_WEIGHT:
             continue
-        name = key.lower()
         factory = bind("loss", node, f"LOSSES.{key}")
-        wired = signature_wired(node.NAME)
+        wired = LOSSES.signature(node.NAME).wired
         criterion = factory(shapes) if "shapes" in wired else factory()
-        pairs = node.PAIRS if node.PAIRS is not None else known.get(name)
-        terms.append(Term(name, criterion, node.WEIGHT, pairs))
+        schedule = bind("schedule", node.SCHEDULE, f"LOSSES.{key}.SCHEDULE")()
+        constant = node.SCHEDULE.NAME == "constant"
+        terms.append(
+            Term(
+                key.lower(),
+                criterion,
+                node.WEIGHT,
+                node.CRITIC_WEIGHT,
+                node.PAIRS,
+                node.UPDATES,
+                None if constant else schedule.factor,
+                node.EVERY,
+            )
+        )
     return terms
 
 
-def signature_wired(loss: str) -> tuple[str, ...]:
-    """Wired parameters of a loss."""
-    from munit_zoo.registry import LOSSES
+def create_objective(
+    config: Config, model: TranslationModel, terms: list[Term], found: Look
+) -> Objective:
+    """The updates of a model with a config's terms and options.
 
-    return LOSSES.signature(loss).wired
+    Raises ConfigError for an option of an update, or of a network, that the recipe does not have.
+    """
+    names = [update.name for update in model.graph().updates]
+    problems = []
+    options = {}
+    for name, settings in update_settings(config).items():
+        options[name] = UpdateOptions(settings.every, settings.clip)
+        if name not in names:
+            hint = suggest(name, names) or f"It has: {', '.join(names)}."
+            message = f"{type(model).__name__} has no update of this name. {hint}"
+            problems.append(Problem(f"UPDATES.{name.upper()}", message))
+    criteria = [t.name for t in terms if _trained(t.criterion)]
+    problems += network_problems(config, model.networks(), criteria)
+    if problems:
+        raise ConfigError(problems)
+    objective = Objective(
+        model, terms, calls=found.calls, share=config.ENGINE.SHARE, options=options
+    )
+    _check_trained(model, objective)
+    return objective
+
+
+def _trained(criterion: Any) -> bool:
+    return isinstance(criterion, nn.Module) and any(p.requires_grad for p in criterion.parameters())
+
+
+def _check_trained(model: TranslationModel, objective: Objective) -> None:
+    """Raises GraphError for a network that no update trains, and is not said to be fixed."""
+    trained = {path for paths in objective.planner.trains for path in paths}
+    for path, network in model.networks().items():
+        if path in trained or {path, path.rpartition(".")[2]} & set(model.fixed):
+            continue
+        if any(True for _ in network.parameters()):
+            raise GraphError(
+                f"{type(model).__name__}: no update trains the network {path!r}; name it in the "
+                "`trains` of an update, or in `fixed` where it is to stay as it is"
+            )
 
 
 def rehearse(config: Config, sizes: Sizes, *, processes: int = 1) -> Rehearsal:
-    """Run the shapes of one training step of a config, on the `meta` device.
+    """Run the shapes of one iteration of a config, on the `meta` device.
 
     sizes: per domain (h, w) of its training images. processes: that share a batch.
     Raises GraphError that says at which size and why a step cannot be computed, ContractError
     where a component does not keep its contract or cannot be built with its settings, and
-    ConfigError where there is nothing to train or ENGINE.SHARE does not go with the generators.
+    ConfigError where there is nothing to train or ENGINE.SHARE does not go with the networks.
     """
     batch = max(1, config.ENGINE.BATCH_SIZE // processes)  # a batch norm may need more than one
     with torch.device("meta"):
         shadow = create_model(config)
-    graph = shadow.graph()
-    failure: Exception | None = None
-    try:
-        env = meta_inputs(shadow, sizes, [*graph.inputs], batch)
-        everything = graph.plan(graph.nodes)
-        values, _ = everything(shadow.views(), env)
-        shapes = {name: shape_of(value) for name, value in {**env, **values}.items()}
-    except Exception as error:
-        # A name that no term reads may well be impossible (a cycle where sizes differ)
-        shapes, failure = {}, error
+    found = look(shadow, sizes, batch)
+    failure = next(iter(found.failures.values()), None)
+    shapes = {name: shape_of(value) for name, value in found.values.items()}
     try:
         terms = create_terms(config, shapes)
     except MunitZooError:
@@ -113,35 +177,52 @@ def rehearse(config: Config, sizes: Sizes, *, processes: int = 1) -> Rehearsal:
     if not terms:
         problem = Problem("LOSSES", "has no term of non-zero weight: there is nothing to train")
         raise ConfigError([problem])
-    shadows = [
-        Term(t.name, copy.deepcopy(t.criterion).to("meta"), t.weight, t.pairs) for t in terms
-    ]
-    objective = Objective(shadow, shadows, share=config.ENGINE.SHARE)
+    objective = create_objective(config, shadow, [_on_meta(term) for term in terms], found)
+    everything: set[int] = set()
+    partial = False
     try:
-        env = meta_inputs(shadow, sizes, objective.plan.inputs, batch)
-        with impurities(shadow.generators) as found:
-            names, fakes = objective.generators(env)
-        check_shapes(objective.terms, {**env, **names})
-        _check_logits(shadow, {**env, **names})
-        total, _ = objective.losses(names, shadow.discriminators)
-        reached = reached_parameters(total)
-        discriminator_ids = {id(p) for p in shadow.discriminators.parameters()}
-        reached -= discriminator_ids
-        if objective.has_critics:
-            reached |= reached_parameters(objective.critics(fakes, env)[0])
-    except ContractError:
+        needed = objective.graph.needs(n for uses in objective.uses for u in uses for n in u.entry)
+        for name in objective.graph.names:
+            if name in needed and name in found.failures:
+                raise found.failures[name]
+        check_logits(objective, found)
+        check_shapes(objective, shapes)
+        check_sharing(objective, found.calls, found.impure)
+        env = meta_inputs(objective, found.values)
+        missing: list[set[int]] = []
+        for index, loss in simulate(objective, env):
+            reached = reached_parameters(loss)
+            everything |= reached
+            own = {id(p) for p in objective.steps[index].parameters() if p.requires_grad}
+            missing.append(own - reached)
+        partial = any(some & everything for some in missing)
+    except (ContractError, ConfigError):
         raise
     except Exception as error:
         raise GraphError(_failure(sizes, error, shadow.stride)) from error
-    if found and objective.has_critics:
-        _check_sharing(config.ENGINE.SHARE, found)
-    shapes |= {name: shape_of(value) for name, value in {**env, **names}.items()}
-    unreached = tuple(n for n, p in shadow.named_parameters() if id(p) not in reached)
-    count = tuple(
-        sum(p.numel() for p in part.parameters())
-        for part in (shadow.generators, shadow.discriminators)
+    unreached = tuple(n for n, p in shadow.named_parameters() if id(p) not in everything)
+    parameters = {
+        path: sum(p.numel() for p in network.parameters())
+        for path, network in shadow.networks().items()
+    }
+    return Rehearsal(
+        shapes,
+        draw_shapes(shadow, found),
+        unreached,
+        partial,
+        parameters,
+        found.translating,
+        objective,
+        found,
     )
-    return Rehearsal(shapes, unreached, (count[0], count[1]), objective)
+
+
+def _on_meta(term: Term) -> Term:
+    criterion = copy.deepcopy(term.criterion)
+    if isinstance(criterion, nn.Module):
+        criterion = criterion.to("meta")
+    fields = {name: getattr(term, name) for name in Term.__dataclass_fields__}
+    return Term(**{**fields, "criterion": criterion})
 
 
 def assemble(
@@ -160,7 +241,7 @@ def assemble(
         terms = create_terms(config, rehearsal.shapes)
     for name in rehearsal.unreached:
         model.get_parameter(name).requires_grad_(False)
-    return model, Objective(model, terms, share=config.ENGINE.SHARE), rehearsal
+    return model, create_objective(config, model, terms, rehearsal.found), rehearsal
 
 
 def smallest_size(config: Config, *, limit: int = 2048) -> int | None:
@@ -185,45 +266,6 @@ def smallest_size(config: Config, *, limit: int = 2048) -> int | None:
         middle = (lower + upper) // 2 // step * step
         lower, upper = (lower, middle) if works(middle) else (middle, upper)
     return upper
-
-
-def meta_inputs(
-    model: TranslationModel, sizes: Sizes, names: list[str] | tuple[str, ...], batch: int = 1
-) -> dict[str, Tensor]:
-    """Inputs of the right shapes, on `meta`."""
-    env = {}
-    for name in names:
-        if model.is_noise(name):
-            shape = model.noise_shape(name, sizes)
-        else:
-            domain = next(d for d in model.domains if f"x_{d.name}" == name)
-            shape = (domain.channels, *sizes[domain.name])
-        env[name] = torch.empty((batch, *shape), device="meta")
-    return env
-
-
-def _check_logits(model: TranslationModel, values: Mapping[str, Tensor]) -> None:
-    """Raises ContractError where a discriminator that judges one of `values` returns no list."""
-    for domain, critic in model.graph().critics.items():
-        if critic.fake not in values:
-            continue
-        discriminator = model.discriminators[domain]
-        logits = discriminator(values[critic.fake])
-        if not isinstance(logits, list):
-            raise ContractError(
-                f"the discriminator {type(discriminator).__name__} returns "
-                f"{type(logits).__name__}; a list of logits is due, one tensor a scale"
-            )
-
-
-def _check_sharing(share: str, found: Impurities) -> None:
-    """Raises ConfigError where the steps share what generators with state or chance made."""
-    if share != "none":
-        message = (
-            f"is {share}: both steps would share one forward of the generators, but {found}. "
-            "Set ENGINE.SHARE=none, which runs them for each step"
-        )
-        raise ConfigError([Problem("ENGINE.SHARE", message)])
 
 
 def _failure(sizes: Sizes, error: BaseException, stride: int) -> str:

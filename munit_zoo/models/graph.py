@@ -1,32 +1,22 @@
-"""Graphs of named tensors: how a recipe says what is computed from what.
+"""Graphs of named tensors: a recipe, read, mirrored and checked.
 
 A recipe marks methods with `@tensor`; the method's name is the tensor's name and its argument names
-are what it depends on. From the names that somebody wants, a plan in straight-line order is worked
-out once; running it is a loop without decisions, so that it compiles as one graph.
+are what it depends on. What must be computed for a loss or a translation, and in which order, is
+derived from that.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from munit_zoo.errors import GraphError, suggest
+from munit_zoo.inputs import Draw, Image, Input, Label
+from munit_zoo.models.recipe import Critic, Entry, Fool, Translation, Update, names_of
 
-__all__ = ["Critic", "Graph", "Node", "Plan", "Share", "Translation", "tensor"]
-
-Share = Literal["none", "content", "fakes"]
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def tensor(method: F) -> F:
-    """Mark a method of a recipe as the definition of the tensor of its name."""
-    method._names_a_tensor = True  # type: ignore[attr-defined]
-    return method
+__all__ = ["Graph", "Node"]
 
 
 @dataclass(frozen=True)
@@ -37,113 +27,30 @@ class Node:
     """
 
     name: str
-    method: Callable[..., Tensor]
+    method: Callable[..., Any]
     arguments: tuple[str, ...]
     exchanged: bool = False
 
 
-@dataclass(frozen=True)
-class Critic:
-    """What a domain's discriminator tells apart: names of a fake and of a real image."""
-
-    fake: str
-    real: str
-
-
-@dataclass(frozen=True)
-class Translation:
-    """How a graph translates between two domains.
-
-    source, output: names of the image that goes in and of its translation.
-    style: name of the input that carries the style code; None where the recipe has no style.
-    example, encoded: names of an example image of the target domain and of its style code.
-    """
-
-    source: str
-    output: str
-    style: str | None = None
-    example: str | None = None
-    encoded: str | None = None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Straight-line order of what must be computed.
-
-    main: with gradient, for `want`. second: afterwards, without gradient, for `also`.
-    want, also: names asked for; `also_names` are the names under which `second` has them.
-    inputs: the inputs that are read (a redrawn one is called `z_a'`).
-    """
-
-    main: tuple[Node, ...]
-    second: tuple[Node, ...]
-    want: tuple[str, ...]
-    also: tuple[str, ...]
-    also_names: tuple[str, ...]
-    inputs: tuple[str, ...]
-
-    def __call__(
-        self, views: Sequence[Any], env: Mapping[str, Tensor]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Values of `want`, and of `also` detached.
-
-        views: the model as its methods see it, and as they see it exchanged.
-        """
-        values = dict(env)
-        for node in self.main:
-            values[node.name] = node.method(
-                views[node.exchanged], *[values[name] for name in node.arguments]
-            )
-        fakes = {name: _detached(value) for name, value in values.items()}
-        with torch.no_grad():
-            for node in self.second:
-                fakes[node.name] = node.method(
-                    views[node.exchanged], *[fakes[name] for name in node.arguments]
-                )
-        return (
-            {name: values[name] for name in self.want},
-            {name: fakes[inner] for name, inner in zip(self.also, self.also_names, strict=True)},
-        )
-
-    def split(self, name: str) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
-        """The main steps that do not depend on an input, and those that do."""
-        depends, before, after = {name}, [], []
-        for node in self.main:
-            if depends.isdisjoint(node.arguments):
-                before.append(node)
-            else:
-                depends.add(node.name)
-                after.append(node)
-        return tuple(before), tuple(after)
-
-
-def _detached(value: Any) -> Any:
-    """A tensor, or a list of tensors (the features of several layers), without its history."""
-    if isinstance(value, Tensor):
-        return value.detach()
-    return [_detached(part) for part in value]
-
-
 class Graph:
-    """The named tensors of a recipe.
+    """The named tensors of a recipe, and the updates and translations that read them.
 
-    recipe: a class with `inputs`, `redrawn`, `mirror`, `terms`, `critics`, `translations` and
-    methods marked `@tensor`. Where `mirror` names two domains, every node, term, critic and
-    translation also exists with the two exchanged; one that is written out wins.
+    recipe: a recipe's instance; or its class, for what holds of every instance. Where `mirror`
+    names two words, every input, node, entry and translation also exists with the two exchanged;
+    one that is written out wins.
 
-    Raises GraphError for an argument that nothing computes, a cycle, or a node that has the name of
-    an input: mistakes in a recipe, found when it is first looked at.
+    Raises GraphError for an argument that nothing computes, a cycle, a node that has the name of
+    an input, a mirror that mirrors nothing: mistakes in a recipe, found when it is looked at.
     """
 
-    def __init__(self, recipe: type) -> None:
-        self.recipe = recipe
-        self.inputs: tuple[str, ...] = tuple(recipe.inputs)  # type: ignore[attr-defined]
-        self.redrawn: tuple[str, ...] = tuple(getattr(recipe, "redrawn", ()))
-        self.mirror: tuple[str, str] | None = getattr(recipe, "mirror", None)
-        self.nodes = self._nodes()
-        self.terms = self._terms(getattr(recipe, "terms", {}))
-        self.critics = self._critics(getattr(recipe, "critics", {}))
-        self.translations = self._translations(getattr(recipe, "translations", {}))
+    def __init__(self, recipe: Any) -> None:
+        self.title: str = (recipe if isinstance(recipe, type) else type(recipe)).__name__
+        self.mirror: tuple[str, str] | None = recipe.mirror
+        self.inputs: dict[str, Input] = self._inputs(recipe)
+        self.nodes = self._nodes(recipe if isinstance(recipe, type) else type(recipe))
+        self.updates: tuple[Update, ...] = tuple(self._update(update) for update in recipe.updates)
+        self.translations = self._translations(recipe.translations)
+        self.once = self._both(recipe.once)
         self._check()
 
     # What there is
@@ -153,204 +60,264 @@ class Graph:
         """All names: inputs first, then what is computed."""
         return (*self.inputs, *self.nodes)
 
+    @property
+    def letters(self) -> tuple[str, ...]:
+        """The recipe's own letters for its domains, in order; none where it is for any K."""
+        named = [spec.domain for spec in self.inputs.values() if isinstance(spec, Image)]
+        return tuple(sorted({letter for letter in named if letter is not None}))
+
+    @property
+    def draws(self) -> dict[str, Draw]:
+        """The random inputs."""
+        return {name: spec for name, spec in self.inputs.items() if isinstance(spec, Draw)}
+
+    @property
+    def terms(self) -> dict[str, dict[str, tuple[Entry, ...]]]:
+        """Per term that the recipe knows, and update in which it acts, its entries."""
+        found: dict[str, dict[str, tuple[Entry, ...]]] = {}
+        for update in self.updates:
+            for term, entries in update.terms.items():
+                found.setdefault(term, {})[update.name] = tuple(entries)
+        return found
+
     def exchange(self, name: str) -> str:
-        """The name with the two domains exchanged: `x_ab` is `x_ba`."""
+        """The name with the two words of `mirror` exchanged: `x_ab` is `x_ba`, and with a mirror
+        of `photo` and `art`, `x_photo_art` is `x_art_photo`."""
         if self.mirror is None:
             return name
-        a, b = self.mirror
-        stem, underscore, suffix = name.rpartition("_")
-        if not set(suffix) <= {a, b}:
-            return name
-        return stem + underscore + suffix.translate(str.maketrans(a + b, b + a))
+        stem, *parts = name.split("_")
+        return "_".join([stem, *map(self._exchange_part, parts)])
+
+    def _exchange_part(self, part: str) -> str:
+        first, second = self.mirror or ("", "")
+        if len(first) == len(second) == 1 and part and set(part) <= {first, second}:
+            return part.translate(str.maketrans(first + second, second + first))
+        return {first: second, second: first}.get(part, part)
+
+    def exchange_entry(self, entry: Entry) -> Entry:
+        """An entry with its names exchanged."""
+        names = [self.exchange(name) for name in names_of(entry)]
+        if isinstance(entry, (Critic, Fool)):
+            return type(entry)(*names)
+        return tuple(names)
 
     def unknown(self, name: str) -> str | None:
         """Why a name cannot be read; None where it can."""
-        if name in self.names:
+        if name in self.inputs or name in self.nodes:
             return None
         hint = suggest(name, self.names) or f"It has: {', '.join(self.names)}."
-        return f"{self.recipe.__name__} computes no {name!r}. {hint}"
+        return f"{self.title} computes no {name!r}. {hint}"
 
-    def needs(self, names: Iterable[str]) -> set[str]:
-        """The names, and all that they are computed from."""
+    def needs(self, names: Iterable[str], given: Collection[str] = ()) -> set[str]:
+        """The names, and all that they are computed from where `given` is given."""
         found: set[str] = set()
         pending = list(names)
         while pending:
             name = pending.pop()
             if name not in found:
                 found.add(name)
-                if name in self.nodes:
+                if name in self.nodes and name not in given:
                     pending += self.nodes[name].arguments
         return found
 
-    # Plans
-
-    def plan(
-        self, want: Iterable[str], also: Iterable[str] = (), *, share: Share = "content"
-    ) -> Plan:
-        """The order in which to compute `want` and, a second time without gradient, `also`.
-
-        share: `content`: the second time the redrawn inputs are others, and what does not depend
-        on them is taken over; `fakes`: everything is taken over, nothing redrawn; `none`:
-        everything is computed again. Raises GraphError for an unknown name.
-        """
-        want, also = tuple(dict.fromkeys(want)), tuple(dict.fromkeys(also))
-        for name in (*want, *also):
+    def order(self, want: Iterable[str], given: Collection[str] = ()) -> list[Node]:
+        """The nodes to compute, in the order of the recipe's definitions as far as dependencies
+        allow, for `want` where `given` is given. Raises GraphError for an unknown name."""
+        want = list(want)
+        for name in (*want, *given):
             problem = self.unknown(name)
             if problem:
                 raise GraphError(problem)
-        main_names = self._order((*want, *also) if share == "fakes" else want)
-        main = tuple(self.nodes[name] for name in main_names)
-        if share == "fakes":
-            return Plan(main, (), want, also, also, self._read(main, want, also))
-
-        again = self._order(also)
-        if share == "content":
-            changed = {name for name in again if self.needs([name]) & set(self.redrawn)}
-        else:
-            changed = set(again)
-        changed |= set(self.redrawn)
-
-        def inner(name: str) -> str:
-            return f"{name}'" if name in changed else name
-
-        second = tuple(
-            replace(node, name=inner(node.name), arguments=tuple(map(inner, node.arguments)))
-            for node in (self.nodes[name] for name in again)
-            if node.name in changed or node.name not in main_names
-        )
-        also_names = tuple(map(inner, also))
-        inputs = self._read((*main, *second), want, also_names)
-        return Plan(main, second, want, also, also_names, inputs)
-
-    def _order(self, want: Iterable[str]) -> list[str]:
-        done: dict[str, None] = {}
+        needed = self.needs(want, given)
+        done: dict[str, None] = dict.fromkeys(given)
 
         def visit(name: str) -> None:
-            if name in done or name in self.inputs:
+            if name in done or name not in self.nodes:
                 return
             for argument in self.nodes[name].arguments:
                 visit(argument)
             done[name] = None
 
-        for name in want:
-            visit(name)
-        return list(done)
+        for name in self.nodes:
+            if name in needed:
+                visit(name)
+        return [self.nodes[name] for name in done if name not in given]
 
-    def _read(self, steps: Iterable[Node], *wanted: Iterable[str]) -> tuple[str, ...]:
-        read = {name for step in steps for name in step.arguments}
-        read.update(name for names in wanted for name in names)
-        primed = [f"{name}'" for name in self.redrawn]
-        return tuple(name for name in (*self.inputs, *primed) if name in read)
+    def redraws(self, name: str) -> int:
+        """How often a random input is drawn anew within an iteration."""
+        return sum(name in update.redraw for update in self.updates)
 
     # Reading a recipe
 
-    def _nodes(self) -> dict[str, Node]:
-        nodes: dict[str, Node] = {}
+    def _both(self, names: Iterable[str]) -> tuple[str, ...]:
+        names = tuple(names)
+        return tuple(dict.fromkeys((*names, *map(self.exchange, names))))
+
+    def _inputs(self, recipe: Any) -> dict[str, Input]:
+        declared: dict[str, Input] = dict(recipe.inputs)
+        found = dict(declared)
+        for name, spec in declared.items():
+            found.setdefault(self.exchange(name), self._exchanged_input(spec))
+        return found
+
+    def _exchanged_input(self, spec: Input) -> Input:
+        def twin(name: str | None) -> str | None:
+            return None if name is None else self.exchange(name)
+
+        if isinstance(spec, Image):
+            domain = None if spec.domain is None else self._exchange_part(spec.domain)
+            return Image(domain, twin(spec.like), twin(spec.paired_with))
+        if isinstance(spec, Label):
+            return Label(self.exchange(spec.of))
+        return replace(spec, like=twin(spec.like))
+
+    def _nodes(self, recipe: type) -> dict[str, Node]:
         marked = [
-            (name, method)
-            for owner in reversed(self.recipe.__mro__)
+            name
+            for owner in reversed(recipe.__mro__)
             for name, method in vars(owner).items()
             if getattr(method, "_names_a_tensor", False)
         ]
-        methods = {name: getattr(self.recipe, name) for name, _ in marked}
-        for name, method in methods.items():
-            arguments = tuple(inspect.signature(method).parameters)[1:]
-            nodes[name] = Node(name, method, arguments)
-        if self.mirror is None:
-            return nodes
+        nodes: dict[str, Node] = {}
+        for name in dict.fromkeys(marked):
+            method = getattr(recipe, name)
+            nodes[name] = Node(name, method, tuple(inspect.signature(method).parameters)[1:])
         paired: dict[str, Node] = {}
         for name, node in nodes.items():
             paired[name] = node
             twin = self.exchange(name)
-            if twin not in nodes:
+            if twin not in nodes and twin not in self.inputs:
                 arguments = tuple(map(self.exchange, node.arguments))
                 paired[twin] = Node(twin, node.method, arguments, exchanged=True)
         return paired
 
-    def _terms(self, declared: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, Any]:
-        terms = {}
-        for name, pairs in declared.items():
-            both = [tuple(pair) for pair in pairs]
-            both += [tuple(map(self.exchange, pair)) for pair in pairs]
-            terms[name] = tuple(dict.fromkeys(both))
-        return terms
-
-    def _critics(self, declared: Mapping[str, Critic]) -> dict[str, Critic]:
-        critics = dict(declared)
-        for domain, critic in declared.items():
-            twin = Critic(self.exchange(critic.fake), self.exchange(critic.real))
-            critics.setdefault(self.exchange(domain), twin)
-        return dict(sorted(critics.items()))
+    def _update(self, update: Update) -> Update:
+        if not update.mirrored:
+            return update
+        terms: dict[str, list[Entry]] = {term: list(e) for term, e in update.terms.items()}
+        for term, entries in update.terms.items():
+            mine = terms.setdefault(self.exchange(term), [])
+            mine += [e for e in map(self.exchange_entry, entries) if e not in mine]
+        return replace(
+            update, terms=terms, redraw=self._both(update.redraw), takes=self._both(update.takes)
+        )
 
     def _translations(
         self, declared: Mapping[tuple[str, str], Translation]
     ) -> dict[tuple[str, str], Translation]:
         translations = dict(declared)
         for (source, target), translation in declared.items():
+            way = (self._exchange_part(source), self._exchange_part(target))
             fields = {
-                key: None if name is None else self.exchange(name)
-                for key, name in vars(translation).items()
+                key: self.exchange(value) if isinstance(value, str) else value
+                for key, value in vars(translation).items()
             }
-            way = (self.exchange(source), self.exchange(target))
-            translations.setdefault(way, Translation(**fields))  # type: ignore[arg-type]
+            fields["given"] = {self.exchange(k): v for k, v in translation.given.items()}
+            translations.setdefault(way, Translation(**fields))
         return translations
 
+    # Checking it
+
     def _check(self) -> None:
-        title = self.recipe.__name__
+        for message in self._problems():
+            raise GraphError(f"{self.title}: {message}")
+
+    def _problems(self) -> Iterator[str]:
         for name in self.inputs:
             if name in self.nodes:
-                raise GraphError(f"{title}: {name!r} is an input and cannot also be computed")
-        for name in self.redrawn:
-            if name not in self.inputs:
-                raise GraphError(f"{title}: {name!r} is redrawn but is no input")
+                yield f"{name!r} is an input and cannot also be computed"
+        if self.mirror is not None and all(self.exchange(n) == n for n in self.names):
+            yield (
+                f"mirror exchanges {self.mirror[0]!r} and {self.mirror[1]!r}, but no name has "
+                "either as a part after an underscore, as in x_" + self.mirror[0]
+            )
+        for name, spec in self.inputs.items():
+            yield from self._input_problems(name, spec)
         for node in self.nodes.values():
             for argument in node.arguments:
                 if argument not in self.names:
                     hint = suggest(argument, self.names) or f"It has: {', '.join(self.names)}."
-                    raise GraphError(
-                        f"{title}.{node.name} reads {argument!r}, which nothing computes. {hint}"
-                    )
-        self._check_cycles()
-        for name, pairs in self.terms.items():
-            self._check_names(f"the term {name!r}", [n for pair in pairs for n in pair])
-        for domain, critic in self.critics.items():
-            self._check_names(f"the critic of {domain!r}", [critic.fake, critic.real])
+                    yield f"{node.name} reads {argument!r}, which nothing computes. {hint}"
+        yield from self._cycles()
+        yield from self._update_problems()
         for way, translation in self.translations.items():
-            read = [name for name in vars(translation).values() if name is not None]
-            self._check_names(f"the translation {way[0]} to {way[1]}", read)
+            yield from self._unknown(f"the translation {way[0]} to {way[1]}", translation.names())
+        yield from self._unknown("once", self.once)
 
-    def _check_names(self, reader: str, names: Collection[str]) -> None:
+    def _input_problems(self, name: str, spec: Input) -> Iterator[str]:
+        if isinstance(spec, Draw):
+            if spec.like is not None:
+                yield from self._unknown(f"the input {name!r} is drawn like", [spec.like])
+            return
+        of = (
+            [spec.of]
+            if isinstance(spec, Label)
+            else [other for other in (spec.like, spec.paired_with) if other is not None]
+        )
+        for other in of:
+            if not isinstance(self.inputs.get(other), Image):
+                yield f"the input {name!r} refers to {other!r}, which is no image of the inputs"
+
+    def _update_problems(self) -> Iterator[str]:
+        seen: set[str] = set()
+        for update in self.updates:
+            where = f"the update {update.name!r}"
+            if update.name in seen:
+                yield f"two updates are called {update.name!r}"
+            seen.add(update.name)
+            if not update.trains:
+                yield f"{where} trains no network"
+            for term, entries in update.terms.items():
+                read = [name for entry in entries for name in names_of(entry)]
+                yield from self._unknown(f"{where}, term {term!r}", read)
+            yield from self._unknown(f"{where} takes", update.takes)
+            for name in update.redraw:
+                if not isinstance(self.inputs.get(name), Draw):
+                    yield f"{where} redraws {name!r}, which is no random input"
+        yield from self._takes_problems()
+
+    def _takes_problems(self) -> Iterator[str]:
+        read: set[str] = set()
+        for update in self.updates:
+            for name in update.takes:
+                if name not in read:
+                    yield (
+                        f"the update {update.name!r} takes {name!r}, which no term of an update "
+                        "before it computes"
+                    )
+            entries = [entry for some in update.terms.values() for entry in some]
+            read |= self.needs([name for entry in entries for name in names_of(entry)])
+
+    def _unknown(self, reader: str, names: Iterable[str]) -> Iterator[str]:
         for name in names:
             problem = self.unknown(name)
             if problem:
-                raise GraphError(f"{reader}: {problem}")
+                yield f"{reader}: {problem}"
 
-    def _check_cycles(self) -> None:
-        state: dict[str, bool] = {}
+    def _cycles(self) -> Iterator[str]:
+        state: set[str] = set()
 
-        def visit(name: str, chain: tuple[str, ...]) -> None:
+        def visit(name: str, chain: tuple[str, ...]) -> Iterator[str]:
             if name in chain:
-                cycle = " -> ".join([*chain[chain.index(name) :], name])
-                raise GraphError(f"{self.recipe.__name__}: the tensors form a cycle: {cycle}")
+                yield "the tensors form a cycle: " + " -> ".join([*chain[chain.index(name) :], name])
+                return
             if name in state or name not in self.nodes:
                 return
+            state.add(name)
             for argument in self.nodes[name].arguments:
-                visit(argument, (*chain, name))
-            state[name] = True
+                yield from visit(argument, (*chain, name))
 
         for name in self.nodes:
-            visit(name, ())
+            yield from visit(name, ())
 
     # For people
 
     def text(self) -> str:
         """One line a tensor: its name, what it is computed from, and what it is."""
-        width = max(len(self._call(node)) for node in self.nodes.values())
+        width = max((len(self.call(node)) for node in self.nodes.values()), default=0)
         lines = [f"inputs: {', '.join(self.inputs)}"]
         for node in self.nodes.values():
-            doc = (inspect.getdoc(node.method) or "").partition("\n")[0]
-            note = f"{doc}{' (domains exchanged)' if node.exchanged else ''}"
-            lines.append(f"{self._call(node):<{width}}  {note}".rstrip())
+            lines.append(f"{self.call(node):<{width}}  {self.note(node)}".rstrip())
         return "\n".join(lines)
 
     def mermaid(self) -> str:
@@ -365,5 +332,12 @@ class Graph:
         return "\n".join(lines)
 
     @staticmethod
-    def _call(node: Node) -> str:
+    def call(node: Node) -> str:
+        """A node as `x_ab <- c_a, z_b`."""
         return f"{node.name} <- {', '.join(node.arguments)}"
+
+    def note(self, node: Node) -> str:
+        """What a node is, from its docstring."""
+        doc = (inspect.getdoc(node.method) or "").partition("\n")[0]
+        exchanged = f" ({' and '.join(self.mirror or ())} exchanged)" if node.exchanged else ""
+        return f"{doc}{exchanged}"

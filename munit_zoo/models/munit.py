@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from munit_zoo.domains import Domain
 from munit_zoo.errors import ContractError
+from munit_zoo.inputs import Draw, Image
 from munit_zoo.models.base import TranslationModel
-from munit_zoo.models.graph import Critic, Translation, tensor
+from munit_zoo.models.recipe import Critic, Fool, Translation, Update, tensor
 from munit_zoo.registry import (
     CONTENT_ENCODERS,
     DECODERS,
@@ -37,29 +37,50 @@ class Munit(TranslationModel):
 
     style_dim: length S of a style code.
 
-    Terms: `image_recon` (eq. 1), `content_recon` (eq. 2), `style_recon` (eq. 3), `cycle_recon`
-    (section 5.1; decoded with the style of the original) and `perceptual` (the translation against
-    its input); adversarial terms (eq. 4) act on every critic.
+    Terms: `image_recon` (eq. 1), `content_recon` (eq. 2), `style_recon` (eq. 3), `adversarial`
+    (eq. 4), `cycle_recon` (section 5.1; decoded with the style of the original) and `perceptual`
+    (the translation against its input).
     """
 
     a: Any  # the networks of a domain, as tensor methods see them
     b: Any
 
-    inputs = ("x_a", "x_b", "z_a", "z_b")
-    redrawn = ("z_a", "z_b")
-    mirror = ("a", "b")
-
-    terms = {
-        "image_recon": [("x_aa", "x_a")],
-        "style_recon": [("s_ab", "z_b")],
-        "content_recon": [("c_ab", "c_a")],
-        "cycle_recon": [("x_aba", "x_a")],
-        "perceptual": [("x_ab", "x_a")],
+    inputs = {
+        "x_a": Image("a"),
+        "x_b": Image("b"),
+        "z_a": Draw("normal", ("style_dim",)),
+        "z_b": Draw("normal", ("style_dim",)),
     }
-    critics = {"b": Critic(fake="x_ab", real="x_b")}
+    mirror = ("a", "b")
+    updates = (
+        Update(
+            "discriminators",
+            trains=("discriminator",),
+            terms={"adversarial": [Critic("d_ab", "d_b")]},
+        ),
+        Update(
+            "generators",
+            trains=("content_encoder", "style_encoder", "decoder"),
+            redraw=("z_b",),
+            terms={
+                "adversarial": [Fool("d_ab")],
+                "image_recon": [("x_aa", "x_a")],
+                "style_recon": [("s_ab", "z_b")],
+                "content_recon": [("c_ab", "c_a")],
+                "cycle_recon": [("x_aba", "x_a")],
+                "perceptual": [("x_ab", "x_a")],
+            },
+        ),
+    )
     translations = {
         ("a", "b"): Translation(
-            source="x_a", output="x_ab", style="z_b", example="x_b", encoded="s_b"
+            source="x_a",
+            output="x_ab",
+            style="z_b",
+            latent="z_b",
+            example="x_b",
+            encoded="s_b",
+            reconstruction="x_aa",
         )
     }
 
@@ -75,7 +96,7 @@ class Munit(TranslationModel):
     ) -> None:
         super().__init__(domains)
         self.style_dim = style_dim
-        for domain in domains:
+        for letter, domain in self.letters.items():
             content = CONTENT_ENCODERS.factory(content_encoder)(domain.channels)
             style = STYLE_ENCODERS.factory(style_encoder)(domain.channels, style_dim)
             decode = DECODERS.factory(decoder)(
@@ -85,12 +106,9 @@ class Munit(TranslationModel):
                 raise ContractError(
                     f"MUNIT decodes with a style; the decoder {type(decode).__name__} takes none"
                 )
-            self.generators[domain.name] = nn.ModuleDict(
-                {"content_encoder": content, "style_encoder": style, "decoder": decode}
-            )
-            self.discriminators[domain.name] = DISCRIMINATORS.factory(discriminator)(
-                domain.channels
-            )
+            networks = {"content_encoder": content, "style_encoder": style, "decoder": decode}
+            networks["discriminator"] = DISCRIMINATORS.factory(discriminator)(domain.channels)
+            setattr(self, letter, nn.ModuleDict(networks))
             self.stride = content.stride
 
     @tensor
@@ -128,6 +146,12 @@ class Munit(TranslationModel):
         """Cycle: the translation brought back in the original's style."""
         return self.a.decoder(c_ab, s_a)
 
-    def noise_shape(self, name: str, sizes: Mapping[str, tuple[int, int]]) -> tuple[int, ...]:
-        """Style codes (style_dim,)."""
-        return (self.style_dim,)
+    @tensor
+    def d_ab(self, x_ab: Tensor) -> list[Tensor]:
+        """What the target's discriminator says of the translation."""
+        return self.b.discriminator(x_ab)
+
+    @tensor
+    def d_b(self, x_b: Tensor) -> list[Tensor]:
+        """What it says of a real image."""
+        return self.b.discriminator(x_b)

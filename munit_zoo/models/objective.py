@@ -1,27 +1,41 @@
-"""What training minimises: a recipe's loss terms, as three modules that each run once a step.
-
-    names, fakes = objective.generators(env)             # one forward of the generators
-    critics_loss, _ = objective.critics(fakes, env)      # the discriminators' step
-    generator_loss, _ = objective.losses(names, critics) # the generators' step, critics bare
-
-Each of the three has its own parameters and one forward a step, as data parallelism wants it.
-"""
+"""What training minimises: a recipe's updates with a config's loss terms, one module an update."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from munit_zoo.errors import ContractError, GraphError
-from munit_zoo.losses import call_named
-from munit_zoo.models.base import TranslationModel
-from munit_zoo.models.graph import Critic, Graph, Plan, Share
+from munit_zoo.models.graph import Graph
+from munit_zoo.models.plan import Calls, Code, Planner, Use, read_value, run
+from munit_zoo.models.recipe import Critic, Entry, Fool, names_of
 
-__all__ = ["Objective", "Term", "reached_parameters"]
+__all__ = [
+    "Objective",
+    "Share",
+    "Term",
+    "UpdateOptions",
+    "UpdateStep",
+    "Values",
+    "Weights",
+    "place_term",
+    "check_shapes",
+    "reached_parameters",
+    "shape_of",
+]
+
+Share = Literal["none", "derived", "fakes"]
+
+Weights = Mapping[tuple[str, bool], Tensor]
+"""Weight of each term, on a discriminator's side (True) and elsewhere."""
+
+Factor = Callable[[int, int], float]
+"""Factor on a weight at an iteration, of so many."""
 
 
 @dataclass(frozen=True)
@@ -29,179 +43,391 @@ class Term:
     """One loss term.
 
     criterion: a module that keeps one of the loss contracts (`criterion.contract`).
-    pairs: the names it compares; None for an adversarial or a named criterion.
+    weight: in the sum; critic_weight: on a discriminator's side, where that differs.
+    pairs: names it compares, where these are not the recipe's; updates: where it then acts.
+    factor: what its weight is multiplied by as training goes on.
+    every: it acts in each so-many-th iteration, with so many times its weight (lazy regularisation,
+        Karras et al. 2020).
     """
 
     name: str
     criterion: Any
     weight: float = 1.0
+    critic_weight: float | None = None
     pairs: tuple[tuple[str, ...], ...] | None = None
+    updates: tuple[str, ...] | None = None
+    factor: Factor | None = None
+    every: int = 1
 
     @property
-    def contract(self) -> str:
-        return str(self.criterion.contract)
+    def differentiates(self) -> bool:
+        """Whether it takes the gradient of its first tensor by its second."""
+        return bool(getattr(self.criterion, "differentiates", False))
 
-    @property
-    def side(self) -> str:
-        """Whose loss a named criterion belongs to: `generator` or `discriminator`."""
-        return str(getattr(self.criterion, "side", "generator"))
+    def weigh(self, critic: bool, iteration: int, iterations: int) -> float:
+        """Its weight at an iteration."""
+        weight = self.critic_weight if critic and self.critic_weight is not None else self.weight
+        factor = 1.0 if self.factor is None else self.factor(iteration, iterations)
+        return weight * factor * self.every
 
-    def label(self, pair: Sequence[str]) -> str:
-        """Name of one pair's part: `image_recon/x_aa`."""
-        return f"{self.name}/{pair[0]}"
+    def acts(self, critic: bool) -> bool:
+        """Whether it has a weight at all on a side."""
+        return bool(
+            self.critic_weight if critic and self.critic_weight is not None else self.weight
+        )
+
+
+@dataclass(frozen=True)
+class UpdateOptions:
+    """What a config says of an update; None leaves the recipe's own."""
+
+    every: int | None = None
+    clip: float | None = None
+
+
+def place_term(
+    graph: Graph,
+    name: str,
+    criterion: Any,
+    pairs: Sequence[Sequence[str]] | None,
+    updates: Sequence[str] | None,
+) -> tuple[dict[str, tuple[Entry, ...]], list[tuple[str, str]]]:
+    """In which updates a term acts, and on what; and what is wrong with it, as (key, message).
+
+    criterion: an instance, or its class. pairs, updates: a config's, None where it gives none.
+    """
+    problems: list[tuple[str, str]] = []
+    known = {update.name: update for update in graph.updates}
+    for update in updates or ():
+        if update not in known:
+            there = ", ".join(known)
+            problems.append(
+                ("UPDATES", f"{graph.title} has no update {update!r}; it has {there}")
+            )
+    if problems:
+        return {}, problems
+    contract = getattr(criterion, "contract", "names")
+    kind = criterion if isinstance(criterion, type) else type(criterion)
+    label = f"the loss {kind.__name__}"
+    own = graph.terms.get(name, {})
+    sides = {u: tuple(e for e in es if isinstance(e, (Critic, Fool))) for u, es in own.items()}
+    if contract == "adversarial":
+        if pairs is not None:
+            return {}, [
+                ("PAIRS", f"are for losses that compare tensors; {label} is adversarial")
+            ]
+        if own and not any(sides.values()):
+            return {}, [("NAME", f"the term {name.upper()} compares tensors; {label} is adversarial")]
+        if not own:
+            sides = {
+                update.name: tuple(
+                    dict.fromkeys(
+                        entry
+                        for entries in update.terms.values()
+                        for entry in entries
+                        if isinstance(entry, (Critic, Fool))
+                    )
+                )
+                for update in graph.updates
+            }
+        placed = {u: e for u, e in sides.items() if e and (updates is None or u in updates)}
+        if not placed:
+            return {}, [("NAME", f"{graph.title} has nothing adversarial for {label} to act on")]
+        return placed, []
+    if pairs is None:
+        if not own:
+            terms = ", ".join(term.upper() for term in graph.terms)
+            return {}, [
+                (
+                    "PAIRS",
+                    f"is required, as in [[x_ab, x_a]]: {graph.title} itself knows only the "
+                    f"terms {terms}",
+                )
+            ]
+        if any(sides.values()):
+            return {}, [("NAME", f"the term {name.upper()} is adversarial; {label} compares tensors")]
+        placed = {u: tuple(e) for u, e in own.items() if updates is None or u in updates}
+        if not placed:
+            there = ", ".join(own)
+            return {}, [("UPDATES", f"the term {name.upper()} acts in {there}, in none of these")]
+    else:
+        if not pairs:
+            return {}, [("PAIRS", "names nothing: leave the term out, or give WEIGHT 0")]
+        where = updates or tuple(own) or tuple(_for_generators(graph))
+        if not updates and len(where) > 1:
+            choice = " or ".join(where)
+            return {}, [
+                (
+                    "UPDATES",
+                    f"is required for a term of one's own: {graph.title} has several updates, "
+                    f"{choice}; write UPDATES: [{where[0]}]",
+                )
+            ]
+        placed = {update: tuple(tuple(pair) for pair in pairs) for update in where}
+    key = "NAME" if pairs is None else "PAIRS"
+    arity = getattr(criterion, "arity", 2)
+    for entry in dict.fromkeys(entry for entries in placed.values() for entry in entries):
+        if arity is not None and len(entry) != arity:
+            problems.append(
+                (
+                    key,
+                    f"{label} reads {arity} tensor{'s' if arity != 1 else ''} at a time, "
+                    f"got [{', '.join(entry)}]",
+                )
+            )
+        unknown = [p for p in map(graph.unknown, names_of(entry)) if p]
+        problems += [("PAIRS", problem) for problem in unknown]
+        if not unknown and getattr(criterion, "differentiates", False):
+            result, by = entry[:2]
+            if by == result or by not in graph.needs([result]):
+                problems.append(
+                    (key, f"{label} differentiates {result!r} by {by!r}, of which it is not computed")
+                )
+    return placed, problems
+
+
+def _for_generators(graph: Graph) -> Iterator[str]:
+    """Updates in which no discriminator is judged: a term of the user's own belongs there."""
+    for update in graph.updates:
+        entries = [entry for some in update.terms.values() for entry in some]
+        if not any(isinstance(entry, Critic) for entry in entries):
+            yield update.name
 
 
 class Objective:
-    """A model's loss terms and the plan that computes what they read.
+    """A model's updates with the loss terms that act in them.
 
     terms: those of weight 0 are left out, with all that only they read.
-    share: what the discriminators' step takes over from the generators' forward, as in
-        `Graph.plan`.
+    calls: which networks each tensor calls. share: as `Planner` takes it.
+    options: per update what the config says of it.
 
-    Its modules are `generators` (env -> names, fakes), `critics` (fakes, env -> loss, parts) and
-    `losses` (names, discriminators -> loss, parts). `env` holds the tensors of `plan.inputs`. A
-    loss is the weighted sum; parts are its unweighted, detached summands by name.
-    """
-
-    def __init__(
-        self, model: TranslationModel, terms: Iterable[Term], *, share: Share = "content"
-    ) -> None:
-        graph = model.graph()
-        self.terms = tuple(term for term in terms if term.weight != 0)
-        of = {
-            side: [t for t in self.terms if t.contract == "named" and t.side == side]
-            for side in ("generator", "discriminator")
-        }
-        adversarial = [t for t in self.terms if t.contract == "adversarial"]
-        pairwise = [t for t in self.terms if t.contract == "pair"]
-        critics = graph.critics if adversarial else {}
-        want = [name for t in pairwise for pair in t.pairs or () for name in pair]
-        want += [name for t in of["generator"] for name in t.criterion.reads]
-        want += [critic.fake for critic in critics.values()]
-        also = [name for critic in critics.values() for name in (critic.fake, critic.real)]
-        also += [name for t in of["discriminator"] for name in t.criterion.reads]
-        self.plan = graph.plan(want, also, share=share)
-        self.has_critics = bool(also)
-        self.generators = GeneratorStep(model, self.plan)
-        self.critics = CriticStep(model.discriminators, critics, adversarial, of["discriminator"])
-        self.losses = LossStep(critics, adversarial, pairwise, of["generator"])
-
-    def cost_free(self, graph: Graph) -> tuple[str, ...]:
-        """Names of the recipe that nothing active reads: they are not computed."""
-        needed = graph.needs([*self.plan.want, *self.plan.also])
-        return tuple(name for name in graph.nodes if name not in needed)
-
-
-class GeneratorStep(nn.Module):
-    """One forward of the generators along a plan."""
-
-    def __init__(self, model: TranslationModel, plan: Plan) -> None:
-        super().__init__()
-        self.networks = model.generators
-        self._views = model.views()
-        self.plan = plan
-
-    def forward(self, env: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Values of the names that the losses read, and the discriminators' fakes, detached."""
-        return self.plan(self._views, env)
-
-
-class CriticStep(nn.Module):
-    """The discriminators' loss on detached fakes and on reals."""
-
-    def __init__(
-        self,
-        discriminators: nn.ModuleDict,
-        critics: Mapping[str, Critic],
-        adversarial: Sequence[Term],
-        named: Sequence[Term],
-    ) -> None:
-        super().__init__()
-        self.discriminators = discriminators
-        self.criteria = nn.ModuleDict({t.name: t.criterion for t in named})
-        self._critics, self._adversarial, self._named = dict(critics), adversarial, named
-
-    def forward(
-        self, fakes: Mapping[str, Tensor], env: Mapping[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        values = {**env, **fakes}
-        total, parts = _Sum(), {}
-        for domain, critic in self._critics.items():
-            discriminator = self.discriminators[domain]
-            fake = discriminator(values[critic.fake])
-            real = discriminator(values[critic.real])
-            for term in self._adversarial:
-                part = term.criterion.discriminator(fake, real)
-                total.add(term, part)
-                parts[f"{term.name}/{domain}"] = part.detach()
-        for term in self._named:
-            part = call_named(term.criterion, values, dict(self.discriminators.items()))
-            total.add(term, part)
-            parts[term.name] = part.detach()
-        return total.value(), parts
-
-
-class LossStep(nn.Module):
-    """The generators' loss on the tensors of the plan.
-
-    The discriminators are an argument and not part of the module: they are called bare, with their
-    parameters frozen.
+    `steps` holds one module an update; `codes` says what each has to do in an iteration.
     """
 
     def __init__(
         self,
-        critics: Mapping[str, Critic],
-        adversarial: Sequence[Term],
-        pairwise: Sequence[Term],
-        named: Sequence[Term],
+        model: Any,
+        terms: Iterable[Term],
+        *,
+        calls: Calls,
+        share: Share = "derived",
+        options: Mapping[str, UpdateOptions] | None = None,
     ) -> None:
-        super().__init__()
-        self.criteria = nn.ModuleDict(
-            {t.name: t.criterion for t in (*adversarial, *pairwise, *named)}
-        )
-        self._critics, self._adversarial = dict(critics), adversarial
-        self._pairwise, self._named = pairwise, named
-
-    def forward(
-        self, names: Mapping[str, Tensor], discriminators: Mapping[str, Any]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        total, parts = _Sum(), {}
-        for domain, critic in self._critics.items():
-            logits = discriminators[domain](names[critic.fake])
-            for term in self._adversarial:
-                part = term.criterion.generator(logits)
-                total.add(term, part)
-                parts[f"{term.name}/{domain}"] = part.detach()
-        for term in self._pairwise:
-            for pair in term.pairs or ():
-                part = term.criterion(*[names[name] for name in pair])
-                total.add(term, part)
-                parts[term.label(pair)] = part.detach()
-        for term in self._named:
-            part = call_named(term.criterion, names, discriminators)
-            total.add(term, part)
-            parts[term.name] = part.detach()
-        return total.value(), parts
-
-
-class _Sum:
-    """A weighted sum of scalars that starts without knowing device or dtype."""
-
-    def __init__(self) -> None:
-        self._value: Tensor | None = None
-
-    def add(self, term: Term, part: Tensor) -> None:
-        if not isinstance(part, Tensor) or part.dim() != 0:
-            found = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
-            raise ContractError(
-                f"the loss {type(term.criterion).__name__} of the term {term.name.upper()} "
-                f"returns {found}; a loss is a scalar: take the mean or the sum"
+        self.graph: Graph = model.graph()
+        self.model = model
+        self.terms: dict[str, Term] = {}
+        self.options = dict(options or {})
+        per_update: list[list[tuple[Term, Entry]]] = [[] for _ in self.graph.updates]
+        for term in terms:
+            placed, problems = place_term(
+                self.graph, term.name, term.criterion, term.pairs, term.updates
             )
-        weighted = term.weight * part
-        self._value = weighted if self._value is None else self._value + weighted
+            if problems:
+                key, message = problems[0]
+                raise GraphError(f"the term {term.name.upper()}: {key} {message}")
+            used = False
+            for index, update in enumerate(self.graph.updates):
+                for entry in placed.get(update.name, ()):
+                    if term.acts(isinstance(entry, Critic)):
+                        per_update[index].append((term, entry))
+                        used = True
+            if used:
+                self.terms[term.name] = term
+        self.uses = [_labelled(entries) for entries in per_update]
+        self.planner = Planner(model, self.uses, calls, share=share)
+        self.steps = [
+            UpdateStep(
+                (self.planner.networks[path] for path in self.planner.trains[index]),
+                {use.term: self.terms[use.term].criterion for use in uses},
+            )
+            for index, uses in enumerate(self.uses)
+        ]
+        self._codes: dict[Any, list[Code]] = {}
 
-    def value(self) -> Tensor:
-        return torch.zeros(()) if self._value is None else self._value
+    @property
+    def criteria(self) -> dict[str, nn.Module]:
+        """The criteria by their terms."""
+        return {
+            name: term.criterion
+            for name, term in self.terms.items()
+            if isinstance(term.criterion, nn.Module)
+        }
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Inputs that an iteration reads; of one that is redrawn the last draw has its plain name,
+        those before it a stroke more each."""
+        everything = self.pattern()
+        read: dict[str, None] = {}
+        computed: set[str] = set()
+        for code in self.codes(everything):
+            for operation in code.operations:
+                computed.add(operation.slot)
+            reads = [r for o in code.operations for r in o.reads]
+            reads += [r for loss in code.losses for r in loss.reads]
+            read.update(dict.fromkeys(r.slot for r in reads))
+        names = [name for name in read if name not in computed]
+        order = list(self.graph.inputs)
+        return tuple(sorted(names, key=lambda n: (order.index(n.rstrip("'")), n)))
+
+    def pattern(self, iteration: int | None = None) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """Which updates take place in an iteration, and which terms rest; None: all, and none."""
+        active = tuple(
+            index
+            for index, uses in enumerate(self.uses)
+            if uses and (iteration is None or self._due(index, iteration))
+        )
+        idle = tuple(
+            name
+            for name, term in self.terms.items()
+            if iteration is not None and iteration % term.every
+        )
+        return active, idle
+
+    def _due(self, index: int, iteration: int) -> bool:
+        update = self.graph.updates[index]
+        options = self.options.get(update.name, UpdateOptions())
+        every: Any = update.every if options.every is None else options.every
+        if isinstance(every, str):
+            every = getattr(self.model, every)
+        return bool(every(iteration)) if callable(every) else (iteration + 1) % every == 0
+
+    def clip(self, index: int) -> float | None:
+        """The largest norm of a network's gradient in an update."""
+        update = self.graph.updates[index]
+        own = self.options.get(update.name, UpdateOptions()).clip
+        return update.clip if own is None else own
+
+    def codes(self, pattern: tuple[tuple[int, ...], tuple[str, ...]]) -> list[Code]:
+        """What the updates of a pattern do, in turn."""
+        if pattern not in self._codes:
+            self._codes[pattern] = self.planner.plan(*pattern)
+        return self._codes[pattern]
+
+    def weights(self, iteration: int, iterations: int) -> dict[tuple[str, bool], float]:
+        """The terms' weights at an iteration."""
+        return {
+            (name, critic): term.weigh(critic, iteration, iterations)
+            for name, term in self.terms.items()
+            for critic in (False, True)
+        }
+
+    def terms_of(self, index: int) -> tuple[str, ...]:
+        """The terms that act in an update."""
+        return tuple(dict.fromkeys(use.term for use in self.uses[index]))
+
+    def cost_free(self) -> tuple[str, ...]:
+        """Names of the recipe that nothing active reads: they are not computed."""
+        names = [n for uses in self.uses for use in uses for n in names_of(use.entry)]
+        needed = self.graph.needs(names)
+        return tuple(name for name in self.graph.nodes if name not in needed)
+
+
+def _labelled(entries: Sequence[tuple[Term, Entry]]) -> list[Use]:
+    """Uses with labels that tell the entries of a term apart: the first name, or all of them."""
+    firsts = Counter((term.name, names_of(entry)[0]) for term, entry in entries)
+    return [
+        Use(
+            term.name,
+            entry,
+            names_of(entry)[0]
+            if firsts[term.name, names_of(entry)[0]] == 1
+            else "~".join(names_of(entry)),
+            term.differentiates,
+        )
+        for term, entry in entries
+    ]
+
+
+class UpdateStep(nn.Module):
+    """One update's forward: what data parallelism wraps. It owns what the update trains."""
+
+    def __init__(self, networks: Iterable[nn.Module], criteria: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.modules_of_criteria = nn.ModuleList(
+            criterion for criterion in criteria.values() if isinstance(criterion, nn.Module)
+        )
+        self._criteria = dict(criteria)
+
+    def forward(
+        self, code: Code, values: Values, weights: Weights
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and its unweighted parts by `term/label`; `values` gains what is computed."""
+        values.give(code)
+        run((o for o in code.operations if o.slot not in values.slots), values.slots)
+        total: Tensor | None = None
+        parts = {}
+        for loss in code.losses:
+            use = loss.use
+            arguments = [read_value(values.slots, read) for read in loss.reads]
+            part = _call(self._criteria[use.term], use, arguments)
+            parts[f"{use.term}/{use.label}"] = part.detach()
+            weighted = weights[use.term, use.is_critic] * part
+            total = weighted if total is None else total + weighted
+        return torch.zeros(()) if total is None else total, parts
+
+
+class Values:
+    """The values of an iteration by slot, handed from update to update; no tensor itself, so that
+    whatever wraps an update leaves them alone.
+
+    inputs: of the graph; a value for a name that the recipe computes stands in for all its versions.
+    """
+
+    def __init__(self, inputs: Mapping[str, Any]) -> None:
+        self._inputs = dict(inputs)
+        self.slots: dict[str, Any] = dict(inputs)
+
+    def give(self, code: Code) -> None:
+        """Put the values that stand in for computed ones where an update reads them."""
+        for operation in code.operations:
+            if operation.node.name in self._inputs:
+                self.slots[operation.slot] = self._inputs[operation.node.name]
+
+    def forget(self, code: Code) -> None:
+        """Let go of what nobody reads after an update."""
+        for slot in code.forget:
+            self.slots.pop(slot, None)
+        for slot in [slot for slot in self.slots if slot.endswith("*")]:
+            del self.slots[slot]
+
+
+def _call(criterion: Any, use: Use, arguments: Sequence[Any]) -> Tensor:
+    """A criterion's value, in full precision; a network inside it may compute in less."""
+    wide = [_full(argument) for argument in arguments]
+    has_network = isinstance(criterion, nn.Module) and any(True for _ in criterion.parameters())
+    device = _device(wide)
+    with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and has_network):
+        if isinstance(use.entry, Critic):
+            part = criterion.discriminator(*wide)
+        elif isinstance(use.entry, Fool):
+            part = criterion.generator(*wide)
+        else:
+            part = criterion(*wide)
+    if not isinstance(part, Tensor) or part.dim() != 0:
+        found = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
+        raise ContractError(
+            f"the loss {type(criterion).__name__} of the term {use.term.upper()} "
+            f"returns {found}; a loss is a scalar: take the mean or the sum"
+        )
+    return part
+
+
+def _full(value: Any) -> Any:
+    """Half-precision tensors as float32, in lists too."""
+    if isinstance(value, Tensor):
+        return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+    return [_full(part) for part in value]
+
+
+def _device(values: Sequence[Any]) -> str:
+    for value in values:
+        if isinstance(value, Tensor):
+            return value.device.type if value.device.type != "meta" else "cpu"
+        if value:
+            return _device(value)
+    return "cpu"
 
 
 def reached_parameters(total: Tensor) -> set[int]:
@@ -226,13 +452,22 @@ def shape_of(value: Any, *, batch: bool = True) -> Any:
     return tuple(shape_of(part, batch=batch) for part in value)
 
 
-def check_shapes(terms: Iterable[Term], values: Mapping[str, Tensor]) -> None:
-    """Raises GraphError where a pair criterion would compare tensors of different shapes."""
-    for term in terms:
-        if term.contract != "pair" or not getattr(term.criterion, "same_shape", True):
+def check_shapes(objective: Objective, shapes: Mapping[str, Any]) -> None:
+    """Raises GraphError where a criterion would compare tensors of different shapes.
+
+    shapes: of the graph's names, batch size included.
+    """
+
+    def one(shape: Any) -> Any:
+        return tuple(map(one, shape)) if shape and isinstance(shape[0], tuple) else shape[1:]
+
+    for use in (use for uses in objective.uses for use in uses):
+        criterion = objective.terms[use.term].criterion
+        if isinstance(use.entry, (Critic, Fool)) or use.differentiates:
             continue
-        for pair in term.pairs or ():
-            shapes = {name: shape_of(values[name], batch=False) for name in pair}
-            if len(set(shapes.values())) > 1:
-                listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-                raise GraphError(f"the term {term.name} compares different shapes: {listed}")
+        if not getattr(criterion, "same_shape", True):
+            continue
+        own = {name: one(shapes[name]) for name in names_of(use.entry)}
+        if len(set(own.values())) > 1:
+            listed = ", ".join(f"{name} {shape}" for name, shape in own.items())
+            raise GraphError(f"the term {use.term} compares different shapes: {listed}")

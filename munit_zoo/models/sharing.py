@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from munit_zoo.errors import ContractError
+
 __all__ = ["Impurities", "impurities"]
 
 
@@ -29,9 +31,12 @@ def impurities(networks: nn.Module) -> Iterator[Impurities]:
 
     Filled when the block ends: a module whose buffers changed (running statistics, spectral
     vectors) or that drew random numbers (dropout).
+
+    Raises ContractError for a module that assigns a buffer anew: what reads the same buffer
+    elsewhere (a frozen twin, a snapshot) would not see it.
     """
     found = Impurities()
-    before = {name: buffer._version for name, buffer in networks.named_buffers()}
+    before = {name: (buffer, buffer._version) for name, buffer in networks.named_buffers()}
     chance = _Chance()
     names = {module: name for name, module in networks.named_modules()}
 
@@ -52,8 +57,16 @@ def impurities(networks: nn.Module) -> Iterator[Impurities]:
     for name in dict.fromkeys(chance.found):
         found[name] = "draws random numbers"
     for name, buffer in networks.named_buffers():
-        if buffer._version != before.get(name, buffer._version):
-            found[name.rpartition(".")[0]] = f"changes its {name.rpartition('.')[2]}"
+        owner, _, short = name.rpartition(".")
+        known = before.get(name)
+        if known is None or known[0] is not buffer:
+            raise ContractError(
+                f"{owner} ({type(networks.get_submodule(owner)).__name__}) assigns its buffer "
+                f"{short} anew in its forward: register it in __init__ and change it in place "
+                f"(self.{short}.copy_(…))"
+            )
+        if buffer._version != known[1]:
+            found[owner] = f"changes its {short}"
 
 
 class _Chance(TorchDispatchMode):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from munit_zoo.domains import Domain
 from munit_zoo.errors import ContractError
+from munit_zoo.inputs import Draw, Image
 from munit_zoo.models.base import TranslationModel
-from munit_zoo.models.graph import Critic, Translation, tensor
+from munit_zoo.models.recipe import Critic, Fool, Translation, Update, tensor
 from munit_zoo.registry import (
     CONTENT_ENCODERS,
     DECODERS,
@@ -33,25 +33,44 @@ class Unit(TranslationModel):
     its weight sharing).
 
     Terms: `image_recon`, `cycle_recon`, `kl` and `cycle_kl` (one tensor each: the means h_i of the
-    images and of their translations) and `perceptual`; adversarial terms act on every critic.
+    images and of their translations), `perceptual` and `adversarial`.
     """
 
     a: Any  # the networks of a domain, as tensor methods see them
     b: Any
 
-    inputs = ("x_a", "x_b", "n_a", "n_b", "n_ab", "n_ba")
-    redrawn = ("n_a", "n_b")
-    mirror = ("a", "b")
-
-    terms = {
-        "image_recon": [("x_aa", "x_a")],
-        "cycle_recon": [("x_aba", "x_a")],
-        "kl": [("h_a",)],
-        "cycle_kl": [("h_ab",)],
-        "perceptual": [("x_ab", "x_a")],
+    inputs = {
+        "x_a": Image("a"),
+        "x_b": Image("b"),
+        "n_a": Draw("normal", like="h_a"),
+        "n_b": Draw("normal", like="h_b"),
+        "n_ab": Draw("normal", like="h_ab"),
+        "n_ba": Draw("normal", like="h_ba"),
     }
-    critics = {"b": Critic(fake="x_ab", real="x_b")}
-    translations = {("a", "b"): Translation(source="x_a", output="x_ab")}
+    mirror = ("a", "b")
+    updates = (
+        Update(
+            "discriminators",
+            trains=("discriminator",),
+            terms={"adversarial": [Critic("d_ab", "d_b")]},
+        ),
+        Update(
+            "generators",
+            trains=("content_encoder", "decoder"),
+            redraw=("n_a",),
+            terms={
+                "adversarial": [Fool("d_ab")],
+                "image_recon": [("x_aa", "x_a")],
+                "cycle_recon": [("x_aba", "x_a")],
+                "kl": [("h_a",)],
+                "cycle_kl": [("h_ab",)],
+                "perceptual": [("x_ab", "x_a")],
+            },
+        ),
+    )
+    translations = {
+        ("a", "b"): Translation(source="x_a", output="x_ab", reconstruction="x_aa")
+    }
 
     def __init__(
         self,
@@ -62,7 +81,7 @@ class Unit(TranslationModel):
         discriminator: Slot[Discriminator] = slot("multiscale_patch"),
     ) -> None:
         super().__init__(domains)
-        for domain in domains:
+        for letter, domain in self.letters.items():
             content = CONTENT_ENCODERS.factory(content_encoder)(domain.channels)
             decode = DECODERS.factory(decoder)(
                 content.out_channels, domain.channels, content.stride
@@ -71,13 +90,10 @@ class Unit(TranslationModel):
                 raise ContractError(
                     f"UNIT decodes without a style; the decoder {type(decode).__name__} takes one"
                 )
-            self.generators[domain.name] = nn.ModuleDict(
-                {"content_encoder": content, "decoder": decode}
-            )
-            self.discriminators[domain.name] = DISCRIMINATORS.factory(discriminator)(
-                domain.channels
-            )
-            self.stride, self.latent_channels = content.stride, content.out_channels
+            discriminate = DISCRIMINATORS.factory(discriminator)(domain.channels)
+            networks = {"content_encoder": content, "decoder": decode}
+            setattr(self, letter, nn.ModuleDict(networks | {"discriminator": discriminate}))
+            self.stride = content.stride
 
     @tensor
     def h_a(self, x_a: Tensor) -> Tensor:
@@ -114,7 +130,12 @@ class Unit(TranslationModel):
         """Cycle: the translation brought back."""
         return self.a.decoder(z_ab)
 
-    def noise_shape(self, name: str, sizes: Mapping[str, tuple[int, int]]) -> tuple[int, ...]:
-        """Latent noise (channels, h/stride, w/stride)."""
-        height, width = sizes[name.rstrip("'").rpartition("_")[2][0]]
-        return (self.latent_channels, height // self.stride, width // self.stride)
+    @tensor
+    def d_ab(self, x_ab: Tensor) -> list[Tensor]:
+        """What the target's discriminator says of the translation."""
+        return self.b.discriminator(x_ab)
+
+    @tensor
+    def d_b(self, x_b: Tensor) -> list[Tensor]:
+        """What it says of a real image."""
+        return self.b.discriminator(x_b)

@@ -1,6 +1,5 @@
 """Names for components: one registry a kind, ours and third parties' found the same way."""
 
-from munit_zoo.registry._contracts import CONTRACTS, Contract
 from munit_zoo.registry._discovery import (
     CONFIGS,
     CORE,
@@ -33,7 +32,7 @@ from munit_zoo.registry._kinds import (
 )
 from munit_zoo.registry._local import load_plugin_file
 from munit_zoo.registry._registry import Description, Factory, Registry
-from munit_zoo.registry._signature import Setting, Signature, read_signature
+from munit_zoo.registry._signature import MAY_CHANGE, Setting, Signature, read_signature
 from munit_zoo.registry._slots import (
     Activation,
     ContentEncoder,
@@ -41,6 +40,7 @@ from munit_zoo.registry._slots import (
     Discriminator,
     Generator,
     Norm,
+    Schedule,
     Slot,
     SlotDefault,
     StyleEncoder,
@@ -48,6 +48,7 @@ from munit_zoo.registry._slots import (
     slot,
 )
 from munit_zoo.registry._strict import strict_error, strict_plugins
+from munit_zoo.registry.contracts import CONTRACTS, Contract, TermUse
 
 __all__ = [
     "ACTIVATIONS",
@@ -61,6 +62,7 @@ __all__ = [
     "GENERATORS",
     "LOSSES",
     "MAPPINGS",
+    "MAY_CHANGE",
     "METRICS",
     "MODELS",
     "NORMS",
@@ -79,12 +81,14 @@ __all__ = [
     "Generator",
     "Norm",
     "Registry",
+    "Schedule",
     "Setting",
     "Signature",
     "Slot",
     "SlotDefault",
     "StyleEncoder",
     "StyleMapping",
+    "TermUse",
     "allowed_distributions",
     "canonical",
     "core_version",

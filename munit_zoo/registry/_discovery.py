@@ -6,20 +6,19 @@ Only metadata is read here; no class is imported.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
-from munit_zoo.registry._contracts import CONTRACTS, Contract
 from munit_zoo.registry.builtins import BUILTINS
-
-if TYPE_CHECKING:
-    from importlib_metadata import EntryPoint
+from munit_zoo.registry.contracts import CONTRACTS, Contract
 
 __all__ = [
     "CONFIGS",
     "CORE",
     "Entry",
+    "Point",
     "allowed_distributions",
     "builtin_entries",
     "canonical",
@@ -95,42 +94,118 @@ def plugin_entries(contract: Contract) -> Iterable[Entry]:
     """Third-party components of a kind, from the metadata of what is installed."""
     if contract.group is None:
         return
-    for point, distribution, version in plugin_points(contract.group):
-        yield Entry(contract.kind, point.name, point.value, distribution, version, "plugin")
+    for point in plugin_points(contract.group):
+        yield Entry(
+            contract.kind, point.name, point.target, point.distribution, point.version, "plugin"
+        )
+
+
+@dataclass(frozen=True)
+class Point:
+    """An entry point of a third party, as its metadata has it.
+
+    target: what stands behind the `=`, "" where there is none.
+    """
+
+    group: str
+    name: str
+    target: str
+    distribution: str
+    version: str
 
 
 def unmet_requirement(distribution: str) -> str | None:
-    """What a distribution demands of munit-zoo that this one does not meet, as `munit-zoo>=2`."""
+    """Why a distribution does not fit this munit-zoo (`needs munit-zoo>=2; this is …`), or that its
+    metadata do not tell; None where it fits."""
     import importlib_metadata
     from packaging.requirements import Requirement
 
-    for line in importlib_metadata.requires(distribution) or ():
-        demand = Requirement(line)
-        applies = demand.marker is None or demand.marker.evaluate({"extra": ""})
-        ours = applies and canonical(demand.name) == CORE
-        if ours and not demand.specifier.contains(core_version(), prereleases=True):
-            return f"{CORE}{demand.specifier}"
+    try:
+        for line in importlib_metadata.requires(distribution) or ():
+            named = re.match(r"[\w.-]+", line.strip())
+            if named is None or canonical(named[0]) != CORE:
+                continue  # what it needs of others is not ours to judge
+            demand = Requirement(line)
+            applies = demand.marker is None or demand.marker.evaluate({"extra": ""})
+            if applies and not demand.specifier.contains(core_version(), prereleases=True):
+                return f"needs {CORE}{demand.specifier}; this is {CORE} {core_version()}"
+    except Exception as error:  # whatever damaged metadata raise
+        reason = " ".join(f"{type(error).__name__}: {str(error)[:200]}".split())
+        return f"has metadata that cannot be read ({reason.rstrip(': ')})"
     return None
 
 
-def plugin_points(group: str) -> Iterator[tuple[EntryPoint, str, str]]:
+def plugin_points(group: str) -> Iterator[Point]:
     """Third-party entry points of a group, each with its distribution and version."""
-    import importlib_metadata  # 20 ms that a list of built-ins need not pay
-
-    allowed = allowed_distributions()
-    for point in importlib_metadata.entry_points(group=group):
-        distribution = canonical(point.dist.name) if point.dist else ""
-        if distribution == CORE or (allowed is not None and distribution not in allowed):
-            continue
-        yield point, distribution, point.dist.version if point.dist else ""
+    return (point for point in _points() if point.group == group)
 
 
 def strange_groups() -> Iterator[tuple[str, str]]:
     """Entry-point groups that look like ours and are none, each with who has it."""
-    import importlib_metadata
-
     known = {CONFIGS, *(contract.group for contract in CONTRACTS.values())}
-    for group in sorted(importlib_metadata.entry_points().groups):
-        if canonical(group).startswith(f"{CORE}-") and group not in known:
-            for _, distribution, version in plugin_points(group):
-                yield group, f"{distribution} {version}"
+    for point in sorted(_points(), key=lambda point: point.group):
+        if canonical(point.group).startswith(f"{CORE}-") and point.group not in known:
+            yield point.group, f"{point.distribution} {point.version}".strip()
+
+
+def _points() -> Iterator[Point]:
+    """The entry points of all that is installed and admitted, in groups that look like ours.
+
+    Read file by file, so that damaged metadata of one distribution hurt nobody else, and without
+    looking at groups of others.
+    """
+    import importlib_metadata  # 20 ms that a list of built-ins need not pay
+
+    allowed = allowed_distributions()
+    seen = {CORE}
+    for found in importlib_metadata.distributions():
+        text = _entry_points_text(found)
+        if CORE not in canonical(text):
+            continue
+        name = _name_of(found)
+        if name in seen or (allowed is not None and name not in allowed):
+            continue
+        seen.add(name)  # what stands first on the path is what is imported
+        version = _version_of(found)
+        group = ""
+        for line in text.splitlines():
+            line = line.strip()
+            if line.startswith("[") and line.endswith("]"):
+                group = line[1:-1].strip()
+            elif line and not line.startswith(("#", ";")) and CORE in canonical(group):
+                point, _, target = (part.strip() for part in line.partition("="))
+                yield Point(group, point, target, name, version)
+
+
+def _entry_points_text(found: Any) -> str:
+    """A distribution's entry_points.txt; "" where it has none or it cannot be read."""
+    try:
+        return str(found.read_text("entry_points.txt") or "")
+    except UnicodeDecodeError as error:
+        return error.object.decode("utf-8", "replace")
+    except Exception:  # whatever a damaged installation raises
+        return ""
+
+
+def _name_of(found: Any) -> str:
+    """A distribution's canonical name, from its folder's where its metadata do not tell."""
+    try:
+        name = found.metadata["Name"]
+    except Exception:  # missing, undecodable
+        name = None
+    return canonical(name or _folder(found)[0] or "nameless")
+
+
+def _version_of(found: Any) -> str:
+    try:
+        version = found.metadata["Version"]
+    except Exception:
+        version = None
+    return str(version or _folder(found)[1])
+
+
+def _folder(found: Any) -> tuple[str, str]:
+    """Name and version as the folder `name-version.dist-info` has them."""
+    stem = os.path.splitext(os.path.basename(str(getattr(found, "_path", ""))))[0]
+    name, _, version = stem.partition("-")
+    return name, version

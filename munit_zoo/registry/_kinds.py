@@ -1,4 +1,4 @@
-"""The registries, one a kind."""
+"""The registries, one a kind. The names below are typed; a test holds them against CONTRACTS."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from munit_zoo.errors import UsageError, suggest
-from munit_zoo.registry._contracts import CONTRACTS
 from munit_zoo.registry._registry import Registry
+from munit_zoo.registry.contracts import CONTRACTS
 
 REGISTRIES: Mapping[str, Registry] = MappingProxyType(
     {kind: Registry(contract) for kind, contract in CONTRACTS.items()}
@@ -41,8 +41,7 @@ def registry(kind: str) -> Registry:
     Raises UsageError with the nearest kind for an unknown one.
     """
     spelled = kind.replace("-", "_").lower()
-    plurals = {c.group.rpartition(".")[2]: c.kind for c in CONTRACTS.values() if c.group}
-    plurals |= {"optimizers": "optimizer", "schedules": "schedule"}
+    plurals = {contract.plural: kind for kind, contract in CONTRACTS.items()}
     found = plurals.get(spelled, spelled)
     if found in REGISTRIES:
         return REGISTRIES[found]

@@ -30,8 +30,8 @@ def load_plugin_file(path: Path) -> str:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except MunitZooError:
+    except (MunitZooError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise UsageError(f"--plugin {path} fails: {type(error).__name__}: {error}") from error
     return name

@@ -19,18 +19,17 @@ from munit_zoo.errors import (
     UnknownComponentError,
     suggest,
 )
-from munit_zoo.registry._contracts import Contract
 from munit_zoo.registry._discovery import (
     CORE,
     Entry,
     builtin_entries,
-    core_version,
     plugin_entries,
     unmet_requirement,
 )
 from munit_zoo.registry._signature import Setting, Signature
 from munit_zoo.registry._slots import SlotDefault
 from munit_zoo.registry._strict import strict_error, strict_plugins
+from munit_zoo.registry.contracts import Contract
 
 __all__ = ["Description", "Factory", "Registry"]
 
@@ -123,7 +122,7 @@ class Registry:
             found = (*builtin_entries(self.kind), *plugin_entries(self.contract))
             self._discovered = tuple(dict.fromkeys(found))
         local = [entry for entry, _ in self._local.values()]
-        return sorted([*self._discovered, *local], key=lambda e: _natural(e.name + e.distribution))
+        return sorted([*self._discovered, *local], key=lambda e: (_natural(e.name), e.distribution))
 
     def list(self, pattern: str = "*") -> list[str]:
         """Names to write in a config, matching a wildcard pattern, naturally sorted.
@@ -150,6 +149,12 @@ class Registry:
         candidates = self._candidates(name)
         if len(candidates) == 1:
             return candidates[0]
+        if candidates and len({entry.qualified for entry in candidates}) == 1:
+            targets = " and ".join(entry.target for entry in candidates)
+            raise AmbiguousComponentError(
+                f"{candidates[0].source} lists the {self.kind} {candidates[0].name!r} twice, as "
+                f"{targets}: mend its entry points, or uninstall it"
+            )
         if candidates:
             spellings = " or ".join(repr(entry.qualified) for entry in candidates)
             owners = " and ".join(entry.source for entry in candidates)
@@ -306,7 +311,7 @@ class Registry:
                 component = self._local[entry.name][1]
             else:
                 component = _import(entry, label)
-            loaded = component, self.contract.check_class(component, label)
+            loaded = component, self._checked(component, entry, label)
         except ComponentError as error:
             self._broken[entry] = error
             raise
@@ -314,16 +319,25 @@ class Registry:
         self._loaded[entry] = loaded
         return loaded
 
+    def _checked(self, component: type, entry: Entry, label: str) -> Signature:
+        try:
+            return self.contract.check_class(component, label)
+        except ComponentError:
+            raise
+        except Exception as error:  # a class that raises when it is looked at
+            if entry.distribution == CORE:
+                raise
+            raise BrokenComponentError(
+                f"{label} cannot be looked at: {type(error).__name__}: {error}"
+            ) from error
+
 
 def _import(entry: Entry, label: str) -> type:
     module, _, attribute = entry.target.partition(":")
     if entry.origin == "plugin":
         unmet = unmet_requirement(entry.distribution)
         if unmet:
-            raise BrokenComponentError(
-                f"{label} needs {unmet}; this is munit-zoo {core_version()}. Install matching "
-                "versions of both."
-            )
+            raise BrokenComponentError(f"{label} {unmet}. Install matching versions of both.")
     if not attribute:
         raise BrokenComponentError(
             f'{label}: the entry point names no class; write "{module}:Class"'
@@ -332,7 +346,9 @@ def _import(entry: Entry, label: str) -> type:
         found: Any = importlib.import_module(module.strip())
         for part in attribute.split("[")[0].strip().split("."):
             found = getattr(found, part)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         if entry.distribution == CORE:
             raise  # our own bug, or a missing dependency: its traceback says it best
         raise BrokenComponentError(

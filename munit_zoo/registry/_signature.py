@@ -8,12 +8,16 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from munit_zoo.errors import ContractError
 from munit_zoo.registry._slots import Slot, SlotDefault
 
-__all__ = ["Setting", "Signature", "read_signature"]
+__all__ = ["MAY_CHANGE", "Setting", "Signature", "read_signature"]
+
+MAY_CHANGE: Final = "may change when a run is resumed"
+"""Marks a setting whose other value goes on with the same training:
+`keep: Annotated[int, MAY_CHANGE] = 3`."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class Setting:
     @property
     def required(self) -> bool:
         return self.default is inspect.Parameter.empty
+
+    @property
+    def may_change(self) -> bool:
+        """Whether a run may be resumed with another value of it."""
+        return MAY_CHANGE in getattr(self.annotation, "__metadata__", ())
 
 
 @dataclass(frozen=True)

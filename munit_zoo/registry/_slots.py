@@ -10,6 +10,7 @@ class or any callable does. `REGISTRY.factory` makes one of each.
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ __all__ = [
     "Discriminator",
     "Generator",
     "Norm",
+    "Schedule",
     "Slot",
     "SlotDefault",
     "StyleEncoder",
@@ -32,41 +34,51 @@ __all__ = [
 
 
 class _Kind:
-    """A kind of component as a type argument: `Slot[Norm]`."""
+    """A kind of component as a type argument: `Slot[Norm]`.
+
+    kind: as CONTRACTS has it, the class's name in lower case with underscores, unless it says.
+    """
 
     kind: typing.ClassVar[str]
 
+    def __init_subclass__(cls, kind: str = "") -> None:
+        cls.kind = kind or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+
 
 class Norm(_Kind):
-    kind = "norm"
+    """A norm."""
 
 
 class Activation(_Kind):
-    kind = "activation"
+    """An activation."""
 
 
 class ContentEncoder(_Kind):
-    kind = "content_encoder"
+    """A content encoder."""
 
 
 class StyleEncoder(_Kind):
-    kind = "style_encoder"
+    """A style encoder."""
 
 
 class Decoder(_Kind):
-    kind = "decoder"
+    """A decoder."""
 
 
 class Generator(_Kind):
-    kind = "generator"
+    """A generator."""
 
 
-class StyleMapping(_Kind):
-    kind = "mapping"
+class StyleMapping(_Kind, kind="mapping"):
+    """A mapping."""
 
 
 class Discriminator(_Kind):
-    kind = "discriminator"
+    """A discriminator."""
+
+
+class Schedule(_Kind):
+    """A schedule."""
 
 
 K = TypeVar("K", bound=_Kind)

@@ -33,6 +33,7 @@ BUILTINS: dict[str, str] = {
     """,
     "style_encoder": """
         conv = munit_zoo.blocks.style_encoders:ConvStyleEncoder
+        starganv2 = munit_zoo.blocks.starganv2:StarGANv2StyleEncoder
         timm = munit_zoo.blocks.timm_encoders:TimmStyleEncoder
     """,
     "decoder": """
@@ -40,12 +41,20 @@ BUILTINS: dict[str, str] = {
         resnet = munit_zoo.blocks.decoders:ResnetDecoder
     """,
     "generator": """
+        ones = munit_zoo.blocks.generators:Ones
+        resnet = munit_zoo.blocks.generators:ResnetGenerator
+        starganv2 = munit_zoo.blocks.starganv2:StarGANv2Generator
+        unet = munit_zoo.blocks.generators:UnetGenerator
     """,
     "mapping": """
         mlp = munit_zoo.blocks.mappings:MLP
+        starganv2 = munit_zoo.blocks.starganv2:StarGANv2Mapping
     """,
     "discriminator": """
         multiscale_patch = munit_zoo.blocks.discriminators:MultiscalePatchDiscriminator
+        patch = munit_zoo.blocks.discriminators:PatchDiscriminator
+        pixel = munit_zoo.blocks.discriminators:PixelDiscriminator
+        starganv2 = munit_zoo.blocks.starganv2:StarGANv2Discriminator
     """,
     "loss": """
         domain_invariant_vgg = munit_zoo.losses.perceptual:DomainInvariantVGG
@@ -55,17 +64,26 @@ BUILTINS: dict[str, str] = {
         lsgan = munit_zoo.losses.adversarial:LSGAN
         mse = munit_zoo.losses.reconstruction:MSE
         nsgan = munit_zoo.losses.adversarial:NSGAN
+        r1 = munit_zoo.losses.penalties:R1
+        r2 = munit_zoo.losses.penalties:R2
         smooth_l1 = munit_zoo.losses.reconstruction:SmoothL1
         vgg_perceptual = munit_zoo.losses.perceptual:VGGPerceptual
+        wgan = munit_zoo.losses.adversarial:WGAN
+        wgan_gp = munit_zoo.losses.penalties:WganGP
     """,
     "model": """
+        cyclegan = munit_zoo.models.cyclegan:CycleGan
         munit = munit_zoo.models.munit:Munit
+        pix2pix = munit_zoo.models.pix2pix:Pix2Pix
+        starganv2 = munit_zoo.models.starganv2:StarGanV2
+        starganv2_high_pass = munit_zoo.models.starganv2:StarGanV2HighPass
         unit = munit_zoo.models.unit:Unit
     """,
     "dataset": """
         image_folder = munit_zoo.data.image_folder:ImageFolder
         image_list = munit_zoo.data.image_list:ImageList
         shapes = munit_zoo.data.shapes:Shapes
+        side_by_side = munit_zoo.data.side_by_side:SideBySide
     """,
     "metric": """
         shapes = munit_zoo.metrics.shapes:ShapesMetric

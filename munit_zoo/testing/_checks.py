@@ -16,10 +16,12 @@ from torch import Tensor
 
 from munit_zoo.config import Config, dump, parse_text, resolve_component
 from munit_zoo.errors import ConfigError, MunitZooError
+from munit_zoo.registry import SlotDefault
 from munit_zoo.testing._gradients import check_gradients
 from munit_zoo.testing._kit import ConformanceError
-from munit_zoo.testing._subjects import DOMAINS, KINDS, Subject, build, fail, subject_of, tensors
-from munit_zoo.testing._subjects import takes as must_take
+from munit_zoo.testing.recipes import Iteration
+from munit_zoo.testing.subjects import DOMAINS, KINDS, Subject, build, fail, subject_of, tensors
+from munit_zoo.testing.subjects import takes as must_take
 
 __all__ = ["checks_for"]
 
@@ -59,7 +61,7 @@ def _gradient(kind: str, name: str, settings: Mapping[str, Any]) -> None:
     for label, tensor in zip(subject.each, inputs, strict=False):
         if tensor.grad is None:
             fail(f"no gradient reaches its input {label}: is it ignored, or detached?")
-    # a discriminators' loss trains these, and may hold its images fixed
+    # a penalty trains these, and holds its image fixed
     trained = [p for critic in subject.critics.values() for p in critic.parameters()]
     if all(t.grad is None for t in [*inputs, *trained]):
         fail("no gradient reaches its inputs: is something detached?")
@@ -68,8 +70,23 @@ def _gradient(kind: str, name: str, settings: Mapping[str, Any]) -> None:
 def _derivatives(kind: str, name: str, settings: Mapping[str, Any]) -> None:
     with _default_dtype(torch.float64):
         subject = subject_of(kind, name, settings)
-        subject.module.train()
+        subject.module.train(not getattr(subject.module, "detaches", False))
         check_gradients(subject)
+
+
+def _updates(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+    subject = subject_of(kind, name, settings)
+    subject.module.train()
+    _iteration(subject).check_gradients()
+
+
+def _translates(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+    _iteration(subject_of(kind, name, settings)).check_translations()
+
+
+def _iteration(subject: Subject) -> Iteration:
+    assert isinstance(subject.call, Iteration)
+    return subject.call
 
 
 def _state(kind: str, name: str, settings: Mapping[str, Any]) -> None:
@@ -198,11 +215,22 @@ def _pickles(kind: str, name: str, settings: Mapping[str, Any]) -> None:
 
 
 def _resolved(kind: str, name: str, settings: Mapping[str, Any]) -> Config:
-    keys = {k.upper(): v for k, v in settings.items() if k != "recipe"}
+    of_a_recipe = ("recipe", "reads") if kind == "loss" else ()
+    keys = {k.upper(): _written(v) for k, v in settings.items() if k not in of_a_recipe}
     try:
         return resolve_component(kind, {"NAME": name, **keys})
     except MunitZooError as error:
         raise ConformanceError(str(error)) from error
+
+
+def _written(value: Any) -> Any:
+    """A setting as a config writes it."""
+    if isinstance(value, SlotDefault):
+        return {
+            "NAME": value.name,
+            **{k.upper(): _written(part) for k, part in value.settings.items()},
+        }
+    return value
 
 
 _MODULE_CHECKS: dict[str, Run] = {
@@ -220,6 +248,15 @@ _MODULE_CHECKS: dict[str, Run] = {
     "config round trip": _config,
     "picklable config": _pickles,
 }
+
+_MODEL_CHECKS: dict[str, Run] = {
+    **_MODULE_CHECKS,
+    "gradient reaches every parameter": _updates,
+    "translates": _translates,
+}
+del _MODEL_CHECKS["compiles without a break"]  # each update does, an iteration does not
+# a recipe's networks are differentiated one by one: all together, at their sizes, take minutes
+del _MODEL_CHECKS["gradient is its derivative in either layout"]
 
 
 # Datasets
@@ -329,20 +366,17 @@ def checks_for(kind: str, component: type | None) -> dict[str, Run]:
     component: None where it cannot be loaded: the first check says so.
     """
     found = _PLAIN_CHECKS
-    if kind in KINDS:
+    if kind == "model":
+        found = _MODEL_CHECKS
+    elif kind in KINDS:
         found = _MODULE_CHECKS
     elif kind == "dataset":
         found = _DATASET_CHECKS
     if component is None:
         return dict([next(iter(found.items()))])
-    skipped: set[Run] = set()
-    if kind == "model":
-        # a recipe's networks are checked one by one; all together would take minutes
-        skipped = {_compiles, _derivatives}
-    elif getattr(component, "contract", None) == "named":
-        # what works on a whole recipe promises no graph without breaks
-        skipped = {_compiles}
-    return {label: run for label, run in found.items() if run not in skipped}
+    # what differentiates inside a forward promises no graph without breaks
+    eager = kind == "loss" and bool(getattr(component, "differentiates", False))
+    return {label: run for label, run in found.items() if not (eager and run is _compiles)}
 
 
 # Helpers

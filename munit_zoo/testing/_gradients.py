@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from munit_zoo.testing._kit import ConformanceError
-from munit_zoo.testing._subjects import Subject, fail, tensors
+from munit_zoo.testing.subjects import Subject, fail, tensors
 
 __all__ = ["check_gradients"]
 
@@ -34,7 +34,8 @@ def check_gradients(subject: Subject) -> None:
     that refuses a single sample is checked with two.
 
     A true attribute `detaches` says that the component holds something constant on purpose as it
-    differentiates (detach, no_grad): its formats are compared with each other alone.
+    differentiates (detach, no_grad): its formats are compared with each other alone, in evaluation
+    mode, as dropout depends on them.
 
     Raises ConformanceError that says how many samples, which formats and how far off.
     """
@@ -52,16 +53,20 @@ def check_gradients(subject: Subject) -> None:
 
 def _compare(probe: _Probe, where: str) -> None:
     """Fails where a gradient of a component is none."""
-    found = {layout: probe.gradients(layout) for layout in FORMATS}
-    plain = found["contiguous"]["contiguous"]
-    if all(gradient is None for gradient in plain):
-        return  # another check's
-    # beside its terms, as the sum may be small by chance
-    size = torch.stack([t.norm() for t in probe.along(plain)]).clamp_min(torch.finfo().tiny)
-    detaches = bool(getattr(probe.subject.module, "detaches", False))
-    expected = _sums(probe.along(plain)) if detaches else probe.differences()
-    for of_maps, by_incoming in found.items():
-        for incoming, gradients in by_incoming.items():
+    held = bool(getattr(probe.subject.module, "detaches", False))
+    expected = torch.zeros(DIRECTIONS)
+    for of_maps in FORMATS:
+        found = probe.gradients(of_maps)
+        terms = probe.along(found["contiguous"])
+        if not terms:
+            return  # no gradient at all: another check's
+        # beside its terms, as the sum may be small by chance
+        size = torch.stack([t.norm() for t in terms]).clamp_min(torch.finfo().tiny)
+        if not held:
+            expected = probe.differences(of_maps)  # in this format: dropout depends on it
+        elif of_maps == "contiguous":
+            expected = _sums(terms)
+        for incoming, gradients in found.items():
             gap = float(((_sums(probe.along(gradients)) - expected).abs() / size).min())
             if gap <= TOLERANCE:
                 continue
@@ -138,7 +143,9 @@ class _Probe:
         return found
 
     def along(self, gradients: Sequence[Tensor | None]) -> list[Tensor]:
-        """By direction, the terms that add up to the derivative along it."""
+        """By direction, the terms that add up to the derivative along it, if there are any."""
+        if all(gradient is None for gradient in gradients):
+            return []
         return [
             torch.cat(
                 [
@@ -150,16 +157,16 @@ class _Probe:
             for direction in self.directions
         ]
 
-    def differences(self) -> Tensor:
+    def differences(self, layout: str) -> Tensor:
         """Derivatives by direction, as central differences, of leaves that a gradient reaches."""
         ahead, behind = (
-            torch.tensor([self._value(along, step) for along in self.directions])
+            torch.tensor([self._value(along, step, layout) for along in self.directions])
             for step in (STEP, -STEP)
         )
         return (ahead - behind) / (2 * STEP)
 
-    def _value(self, along: Sequence[Tensor], step: float) -> float:
-        """The output as one number, a step along a direction."""
+    def _value(self, along: Sequence[Tensor], step: float, layout: str) -> float:
+        """The output as one number, a step along a direction, its parameters as they lie."""
         moves = [d * (step * reached) for d, reached in zip(along, self.reached, strict=True)]
         count = len(self.parameters)
         before = [p.detach().clone() for p in self.parameters]
@@ -167,14 +174,16 @@ class _Probe:
             for parameter, move in zip(self.parameters, moves[:count], strict=True):
                 parameter.add_(move)
         rest = iter(moves[count:])
-        inputs = self.subject.inputs
-        outputs = self.outputs(_each(inputs, lambda t: t + next(rest) if _is_floating(t) else t))
+
+        def moved(x: Tensor) -> Tensor:
+            return _in_format(x + next(rest), FORMATS[layout]) if _is_floating(x) else x
+
+        outputs = self.outputs(_each(self.subject.inputs, moved))
         with torch.no_grad():
             for parameter, value in zip(self.parameters, before, strict=True):
                 parameter.copy_(value)
-        return sum(
-            float((y.detach() * w).sum()) for y, w in zip(outputs, self.weights, strict=True)
-        )
+        pairs = zip(outputs, self.weights, strict=True)
+        return sum(float((y.detach() * weights).sum()) for y, weights in pairs)
 
     def _direction(self, leaf: Tensor) -> Tensor:
         """Random, of the size of what it moves."""

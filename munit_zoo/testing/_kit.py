@@ -45,8 +45,9 @@ class Check:
 def checks(kind: str, name: str, **settings: Any) -> list[Check]:
     """The checks of a component.
 
-    settings: its keys, in lower case, where the defaults do not do (a folder for a dataset, the
-    `recipe` whose names a named loss reads); slots by name.
+    settings: its keys, in lower case, where the defaults do not do (a folder for a dataset); slots
+        by name, or as `slot("name", key=…)`. A loss that is for certain names of a recipe says
+        which: recipe="cut", reads=("q_ab", "k_a").
     """
     from munit_zoo.testing._checks import checks_for
 

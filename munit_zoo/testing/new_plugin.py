@@ -24,11 +24,16 @@ _PLACES = {
     "content_encoder": "MODEL:\n  CONTENT_ENCODER: {{NAME: {name}, DIM: 16, DOWNSAMPLES: 1}}",
     "style_encoder": "MODEL:\n  STYLE_ENCODER: {{NAME: {name}, DIM: 16}}",
     "decoder": "MODEL:\n  DECODER: {{NAME: {name}, DIM: 16}}",
+    "generator": "MODEL:\n  NAME: cyclegan\n  GENERATOR: {{NAME: {name}, DIM: 16}}\n"
+    "  DISCRIMINATOR: {{NAME: patch, DIM: 16, LAYERS: 2}}\n"
+    "LOSSES:\n  IMAGE_RECON: null\n  STYLE_RECON: null\n  CONTENT_RECON: null\n"
+    "  CYCLE_A: {{NAME: l1, WEIGHT: 10}}\n  CYCLE_B: {{NAME: l1, WEIGHT: 10}}",
     "mapping": "MODEL:\n  DECODER: {{MAPPING: {{NAME: {name}}}}}",
     "discriminator": "MODEL:\n  DISCRIMINATOR: {{NAME: {name}, DIM: 16}}",
     "loss": "LOSSES:\n  IMAGE_RECON: {{NAME: {name}}}",
     "adversarial_loss": "LOSSES:\n  ADVERSARIAL: {{NAME: {name}}}",
-    "named_loss": "LOSSES:\n  PENALTY: {{NAME: {name}, WEIGHT: 10}}",
+    "penalty": "LOSSES:\n  PENALTY: {{NAME: {name}, WEIGHT: 10, PAIRS: [[d_a, x_a], [d_b, x_b]], "
+    "UPDATES: [discriminators]}}",
     "model": "MODEL:\n  NAME: {name}\n"
     "  DISCRIMINATOR: {{NAME: multiscale_patch, LAYERS: 2, SCALES: 2}}\n"
     "LOSSES: {{STYLE_RECON: null, CONTENT_RECON: null, CYCLE_RECON: {{NAME: l1, WEIGHT: 10}}}}",
@@ -36,7 +41,7 @@ _PLACES = {
     "metric": "METRICS:\n  CHANGE: {{NAME: {name}}}",
 }
 # Skeletons of one kind that differ in their contract
-_VARIANTS = {"adversarial_loss": "loss", "named_loss": "loss"}
+_VARIANTS = {"adversarial_loss": "loss", "penalty": "loss"}
 KINDS = (*_PLACES, "configs")
 
 
@@ -44,7 +49,7 @@ def write_plugin(name: str, out: Path, kinds: Sequence[str] = ("norm", "loss")) 
     """Write a package `name` with a component of each kind; its tests pass as they are.
 
     name: of the distribution (`my-stains`); module and component names are made of it.
-    kinds: of components; `loss` is a pair loss, beside `adversarial_loss` and `named_loss`, and
+    kinds: of components; `loss` compares tensors, beside `adversarial_loss` and `penalty`, and
     `configs` ships configs alone.
     out: the folder to write the package's folder into.
     Returns the files. Raises UsageError for a name that cannot be one or is taken, an unknown kind,
@@ -60,11 +65,9 @@ def write_plugin(name: str, out: Path, kinds: Sequence[str] = ("norm", "loss")) 
     if folder.exists():
         raise UsageError(f"{folder} exists; choose another name or --out")
     module, short = name.replace("-", "_"), name.removeprefix("munit-zoo-").replace("-", "_")
-    components = {
-        kind: (f"{short}_{_stem(kind)}", _class(kind))
-        for kind in dict.fromkeys(kinds)
-        if kind != "configs"
-    }
+    chosen = [kind for kind in dict.fromkeys(kinds) if kind != "configs"]
+    stems = _stems(chosen)
+    components = {kind: (f"{short}_{stems[kind]}", _class(kind)) for kind in chosen}
     files = {
         "pyproject.toml": _pyproject(name, module, components),
         "README.md": _readme(name, short, components),
@@ -75,15 +78,15 @@ def write_plugin(name: str, out: Path, kinds: Sequence[str] = ("norm", "loss")) 
     if "configs" in kinds:
         files[f"{module}/configs/{short}/shapes.yaml"] = (
             "# munit/shapes with longer style codes.\n"
-            "_BASE_: munit/shapes\nSCHEMA_VERSION: 1\nMODEL: {STYLE_DIM: 8}\n"
+            "_BASE_: munit/shapes\nSCHEMA_VERSION: 2\nMODEL: {STYLE_DIM: 8}\n"
         )
     for kind, (component, _) in components.items():
         source = (SKELETONS / f"{kind}.py").read_text(encoding="utf-8")
         files[f"{module}/{kind}.py"] = source
         place = _PLACES[kind].format(name=component)
-        files[f"{module}/configs/{short}/{_stem(kind)}.yaml"] = (
+        files[f"{module}/configs/{short}/{stems[kind]}.yaml"] = (
             f"# munit/shapes with this package's {_words(kind)}.\n"
-            f"_BASE_: munit/shapes\nSCHEMA_VERSION: 1\n{place}\n"
+            f"_BASE_: munit/shapes\nSCHEMA_VERSION: 2\n{place}\n"
         )
     written = []
     for relative, text in files.items():
@@ -123,6 +126,13 @@ def _class(kind: str) -> str:
     """The class that a skeleton defines."""
     tree = ast.parse((SKELETONS / f"{kind}.py").read_text(encoding="utf-8"))
     return next(node.name for node in tree.body if isinstance(node, ast.ClassDef))
+
+
+def _stems(kinds: Sequence[str]) -> dict[str, str]:
+    """What components are called by kind; those that would be called alike, with their kind."""
+    plain = {kind: _stem(kind) for kind in kinds}
+    alike = {stem for stem in plain.values() if list(plain.values()).count(stem) > 1}
+    return {k: f"{stem}_{k}" if stem in alike else stem for k, stem in plain.items()}
 
 
 def _stem(kind: str) -> str:
@@ -168,7 +178,7 @@ def _readme(name: str, short: str, components: dict[str, tuple[str, str]]) -> st
     lines = "\n".join(
         f"- {_words(kind)} `{component}`: `{cls}`" for kind, (component, cls) in components.items()
     )
-    first = _stem(next(iter(components))) if components else "shapes"
+    first = next(iter(_stems(list(components)).values()), "shapes")
     head = f"Components for munit_zoo:\n\n{lines}" if components else _summary(components)
     return f"""# {name}
 
@@ -192,7 +202,7 @@ def test_conformance(check):
 
 
 def _tests(name: str, short: str, components: dict[str, tuple[str, str]], shapes: bool) -> str:
-    stems = [*map(_stem, components), *(["shapes"] if shapes else [])]
+    stems = [*_stems(list(components)).values(), *(["shapes"] if shapes else [])]
     configs = ", ".join(f'"{short}/{stem}"' for stem in stems)
     what = "The components keep their contracts, and the" if components else "The"
     kit = "from munit_zoo.testing import checks_of\n" if components else ""

@@ -74,7 +74,7 @@ def test_every_combination_is_an_arm():
         precisions=("fp32",),
         compiles=("off", "default"),
         channels_last=(False, True),
-        vary=(("ENGINE.SHARE", ("content", "fakes")),),
+        vary=(("ENGINE.SHARE", ("derived", "fakes")),),
     )
     arms = plan_arms(request, "cpu")
     assert len(arms) == 2 * 2 * 2 * 2
@@ -112,10 +112,10 @@ def test_components_are_found_by_pattern():
     ("overrides", "gflop"),
     [  # the cost model of an iteration at batch 1, counted by hand from the networks' shapes
         (("ENGINE.SHARE=none", "MODEL.DECODER.FOLD=false"), 2203),
-        (("ENGINE.SHARE=content", "MODEL.DECODER.FOLD=false"), 2106),
-        (("ENGINE.SHARE=content",), 1629),
+        (("ENGINE.SHARE=derived", "MODEL.DECODER.FOLD=false"), 2106),
+        (("ENGINE.SHARE=derived",), 1629),
         (("ENGINE.SHARE=fakes",), 1510),
-        (("ENGINE.SHARE=content", "LOSSES.CYCLE_RECON.WEIGHT=10"), 1986),
+        (("ENGINE.SHARE=derived", "LOSSES.CYCLE_RECON.WEIGHT=10"), 1986),
     ],
 )
 def test_operations_are_those_of_the_cost_model(overrides, gflop):

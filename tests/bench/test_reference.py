@@ -12,7 +12,7 @@ from _golden import BOUND, CASES, FOLDER, STATISTICS, Recorded, stand_in_vgg
 from torch import Tensor
 
 from munit_zoo.bench.reference import ReferenceTrainer
-from munit_zoo.bench.reference_settings import GENERALISED, hyperparameters_of
+from munit_zoo.bench.reference.settings import GENERALISED, hyperparameters_of
 from munit_zoo.config import load_config, resolve_data
 from munit_zoo.errors import UsageError
 from munit_zoo.interop import nvlabs
@@ -179,7 +179,7 @@ def test_shipped_configs_come_back(name: str):
     hyper, kind = hyperparameters_of(config)
     tree = nvlabs.config_from_hyperparameters(hyper, kind)
     again = resolve_data(tree, origin="test").config
-    assert again.OPTIM.GENERATOR == config.OPTIM.GENERATOR
+    assert again.OPTIM.DEFAULT == config.OPTIM.DEFAULT
     assert {k: t.WEIGHT for k, t in config.LOSSES.items()} == {
         k: t.WEIGHT for k, t in again.LOSSES.items() if k in config.LOSSES
     }
@@ -206,8 +206,8 @@ def test_shipped_configs_come_back(name: str):
         ("LOSSES.IMAGE_RECON={NAME: mse}", "LOSSES.IMAGE_RECON.NAME", "l1"),
         ("LOSSES.MINE={NAME: l1, PAIRS: [[x_ab, x_a]]}", "LOSSES.MINE.NAME", "left out"),
         ("LOSSES.PERCEPTUAL.WEIGHT=1", "LOSSES.PERCEPTUAL.LEGACY", "True"),
-        ("OPTIM.DISCRIMINATOR.LR=0.5", "OPTIM.DISCRIMINATOR.LR", "0.0001"),
-        ("OPTIM.GENERATOR={NAME: sgd}", "OPTIM.GENERATOR.NAME", "adam"),
+        ("OPTIM.NETWORKS.DISCRIMINATOR.LR=0.5", "OPTIM.NETWORKS.DISCRIMINATOR.LR", "0.0001"),
+        ("OPTIM.DEFAULT={NAME: sgd}", "OPTIM.DEFAULT.NAME", "adam"),
     ],
 )
 def test_what_the_reference_lacks_is_named(override: str, path: str, default: str):
@@ -264,8 +264,7 @@ VARIANTS = {
 
 def built(recipe: str, overrides: tuple[str, ...]) -> tuple[ReferenceTrainer, torch.nn.Module]:
     """The reference of a config, and our model of it, of the same weights."""
-    decay = [f"OPTIM.{side}.WEIGHT_DECAY=1e-4" for side in ("GENERATOR", "DISCRIMINATOR")]
-    config = load_config(f"{recipe}/shapes", *overrides, *decay)
+    config = load_config(f"{recipe}/shapes", *overrides, "OPTIM.DEFAULT.WEIGHT_DECAY=1e-4")
     model, trainer = create_model(config), ReferenceTrainer(*hyperparameters_of(config))
     with torch.no_grad():  # no bias at 0: under a norm, rounding alone would decide where it goes
         for parameter in model.parameters():

@@ -82,6 +82,24 @@ def test_config_show_check_diff(capsys):
     assert "DATA.ROOT" in capsys.readouterr().out
 
 
+def test_config_check_tries_every_image(capsys, tmp_path):
+    for name in ("A/1.png", "A/2.png", "A/3.png", "B/1.png", "B/2.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_image(tmp_path / name, np.zeros((3, 32, 32), np.uint8))
+    folders = f"{{A: '{tmp_path}/A', B: '{tmp_path}/B'}}"
+    data = f"DATA={{NAME: image_folder, FOLDERS: {folders}, SIZE: 32}}"
+    assert main(["config", "check", "munit/shapes", "--data", data]) == 0
+    assert "images 2" in capsys.readouterr().out
+    assert main(["config", "check", "munit/shapes", data, "--data", "all"]) == 0
+    assert "every image was tried: 5" in capsys.readouterr().out
+    for name in ("A/2.png", "A/3.png"):
+        (tmp_path / name).write_text("no image")
+    assert main(["config", "check", "--data", "all", "munit/shapes", data]) == 2
+    seen = capsys.readouterr()
+    assert "A/2.png cannot be read: it is of no known format" in seen.out
+    assert "2 images of 5 cannot be used, listed above" in seen.err
+
+
 def test_shown_config_can_be_loaded(capsys, tmp_path):
     assert main(["config", "show", "munit/shapes", "--plain"]) == 0
     file = tmp_path / "mine.yaml"

@@ -39,7 +39,7 @@ def test_the_published_settings():
     assert config.DATA.CROP == (512, 512)
     plain = load_config("munit/edges2handbags")
     assert plain.LOSSES.CYCLE_RECON.WEIGHT == 0.0
-    assert plain.OPTIM.GENERATOR == {
+    assert plain.OPTIM.DEFAULT == {
         "NAME": "adam",
         "LR": 1e-4,
         "BETAS": (0.5, 0.999),
@@ -65,7 +65,7 @@ def shelf(site: Path, name: str, code: str = "", *, point: str = "", requires: s
     package.mkdir(parents=True)
     for folder in (package.parent.parent, package.parent):
         (folder / "__init__.py").write_text(code)
-    text = "_BASE_: munit/shapes\nSCHEMA_VERSION: 1\nMODEL: {STYLE_DIM: 7}\n"
+    text = "_BASE_: munit/shapes\nSCHEMA_VERSION: 2\nMODEL: {STYLE_DIM: 7}\n"
     (package / f"{name}.yaml").write_text(text)
     info = site / f"{module}-1.dist-info"
     info.mkdir()
@@ -126,7 +126,7 @@ def test_a_config_that_two_plugins_ship_is_listed_as_it_must_be_written(site: Pa
     for name in ("zoo-first", "zoo-second"):
         shelf(site, name)
         (site / name.replace("-", "_") / "configs/extra/same.yaml").write_text(
-            "_BASE_: munit/shapes\nSCHEMA_VERSION: 1\n"
+            "_BASE_: munit/shapes\nSCHEMA_VERSION: 2\n"
         )
     spelled = {name for name in list_configs() if name.endswith("extra/same")}
     assert spelled == {"zoo-first:extra/same", "zoo-second:extra/same"}

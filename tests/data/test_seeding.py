@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from munit_zoo.data.seeding import noise, rng
+from munit_zoo.data.seeding import draw, noise, rng
+from munit_zoo.errors import UsageError
+from munit_zoo.inputs import Draw
 
 
 def test_the_same_keys_give_the_same_numbers():
@@ -92,3 +94,64 @@ def test_seeding_loads_no_torch():
     code = "import sys, munit_zoo.data.seeding as s; s.rng(1); sys.exit('torch' in sys.modules)"
     env = {"PYTHONPATH": ":".join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == 0
+
+
+WHERE = {"name": "u", "seed": 1, "iteration": 7, "batch_size": 4}
+
+
+def test_a_normal_draw_is_the_noise_of_its_name():
+    drawn = draw(Draw("normal", ("style_dim",)), (3,), first=1, count=2, **{**WHERE, "name": "z_a"})
+    known = noise((3,), name="z_a", seed=1, iteration=7, first=1, count=2)
+    assert torch.equal(drawn, known)
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "dtype"),
+    [
+        (Draw("uniform"), (), torch.float32),
+        (Draw("uniform"), (2, 1, 3), torch.float32),
+        (Draw("integer", below=5), (), torch.int64),
+        (Draw("integer", below=5), (64,), torch.int64),
+        (Draw("permutation"), (), torch.int64),
+    ],
+)
+def test_draws_depend_on_the_index_in_the_global_batch_alone(spec: Draw, shape, dtype):
+    below = int(spec.below)
+    whole = draw(spec, shape, first=0, count=4, below=below, **WHERE)
+    halves = [draw(spec, shape, first=first, count=2, below=below, **WHERE) for first in (0, 2)]
+    assert torch.equal(whole, torch.cat(halves))
+    assert (whole.shape, whole.dtype) == ((4, *shape), dtype)
+    others = [{**WHERE, key: value} for key, value in (("name", "v"), ("seed", 2))]
+    others.append({**WHERE, "iteration": 9})
+    if whole.numel() > 8:
+        for other in others:
+            assert not torch.equal(whole, draw(spec, shape, first=0, count=4, below=below, **other))
+
+
+def test_what_draws_are_like():
+    uniform = draw(Draw("uniform"), (10_000,), first=0, count=2, **WHERE)
+    assert 0 <= uniform.min() < 0.01
+    assert 0.99 < uniform.max() < 1
+    assert abs(uniform.mean() - 0.5) < 0.01
+    whole = draw(Draw("integer"), (1000,), first=0, count=2, below=3, **WHERE)
+    assert sorted(whole.unique().tolist()) == [0, 1, 2]
+    order = draw(Draw("permutation"), first=0, count=64, **{**WHERE, "batch_size": 64})
+    assert sorted(order.tolist()) == list(range(64)) != order.tolist()
+
+
+def test_a_shared_draw_is_one_for_the_batch():
+    spec = Draw("uniform", (2,), shared=True)
+    first, second = (draw(spec, (2,), first=first, count=2, **WHERE) for first in (0, 2))
+    assert first.shape == (1, 2)
+    assert torch.equal(first, second)
+
+
+def test_what_cannot_be_drawn():
+    with pytest.raises(UsageError, match="integers are drawn below 0"):
+        draw(Draw("integer"), first=0, count=1, **WHERE)
+    with pytest.raises(UsageError, match="a permutation is of the batch"):
+        draw(Draw("permutation"), (2,), first=0, count=1, **WHERE)
+
+
+def test_names_of_any_bytes_are_keys():
+    assert rng("caf\udce9.png").random() != rng("caf\udce8.png").random()

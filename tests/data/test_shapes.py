@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
 
-from munit_zoo.data import Dataset
-from munit_zoo.data.shapes import LEVELS, Shapes
+from munit_zoo.data import Dataset, Labelled, Paired
+from munit_zoo.data.shapes import LEVELS, MANNERS, SHAPE_NAMES, Shapes
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError
 
@@ -16,10 +18,15 @@ def make(domain: str, split: str = "train", **settings) -> Shapes:
     return Shapes(Domain(domain), split, **settings)
 
 
-@pytest.mark.parametrize("domain", ["a", "b"])
+LETTERS = "abcdef"
+
+
+@pytest.mark.parametrize("domain", LETTERS)
 def test_an_image(domain: str):
     dataset = make(domain)
     assert isinstance(dataset, Dataset)
+    assert isinstance(dataset, Labelled)
+    assert isinstance(dataset, Paired)
     image = dataset.train(3, np.random.default_rng(0))
     assert (image.shape, image.dtype) == ((3, 32, 32), torch.float32)
     assert -1 <= image.min() < image.max() <= 1
@@ -33,7 +40,7 @@ def test_a_function_of_seed_domain_split_and_index():
 
     keys = [
         key(make(domain, split, seed=seed), index)
-        for domain in "ab"
+        for domain in LETTERS
         for split in ("train", "test")
         for seed in (0, 1)
         for index in range(5)
@@ -75,7 +82,7 @@ def test_factors_are_what_is_drawn():
 
 
 def test_every_factor_can_be_seen():
-    for domain in "ab":
+    for domain in LETTERS:
         dataset = make(domain, texture=domain == "b", size=48)
         base = dataset.factors([5])
         for name in ("shape", *dataset.style_factors):
@@ -119,10 +126,60 @@ def test_the_adversarial_track():
     assert not torch.equal(a.render(factors), a.render(other))  # the hue is shared
 
 
+def test_images_of_earlier_versions_stay_as_they_were():
+    digest = hashlib.sha256()
+    for domain in "ab":
+        for track in ("aligned", "adversarial"):
+            dataset = make(domain, "test", track=track, texture=True, size=16, seed=3)
+            digest.update((dataset.render(dataset.factors(range(8))) * 100).round().char().numpy())
+    assert digest.hexdigest()[:16] == "098c87d37f9e4026"
+
+
+def test_domains_are_drawn_by_their_order_whatever_their_names():
+    named = Shapes(Domain("night", index=1, among=("day", "night")), "train")
+    assert torch.equal(named.test(4), make("b").test(4))
+    assert (named.name(4), named.label(4)) == ("shapes_night_000004", 1)
+
+
+def test_manners_differ():
+    datasets = [make(domain, paired=True, size=48) for domain in LETTERS]
+    assert len(MANNERS) == len(datasets)
+    images = [dataset.test(3) for dataset in datasets]
+    for i, first in enumerate(images):
+        for second in images[i + 1 :]:
+            assert (first - second).abs().mean() > 0.05
+
+
+@pytest.mark.parametrize("track", ["aligned", "adversarial"])
+def test_pairs_share_their_content_and_nothing_else(track: str):
+    datasets = [make(domain, paired=True, track=track) for domain in LETTERS]
+    found = [dataset.factors(range(40)) for dataset in datasets]
+    content = ("x", "y", "size", "rotation", *datasets[0].content_factors)
+    for other in found[1:]:
+        for name in content:
+            assert (getattr(other, name) == getattr(found[0], name)).all(), name
+    assert (found[1].background != found[2].background).any()
+    assert datasets[1].scene(7) == datasets[4].scene(7) != datasets[4].scene(8)
+    assert (make("a").factors(range(40)).x != found[0].x).any()
+    with pytest.raises(DataError, match="set DATA.PAIRED=true"):
+        make("a").scene(0)
+
+
+def test_labels():
+    assert [make(domain).label(0) for domain in LETTERS] == [0, 1, 2, 3, 4, 5]
+    assert make("a").label_names == ()
+    classes = make("c", labels="shape")
+    assert classes.label_names == SHAPE_NAMES
+    assert classes.label(3) == classes.factors([3]).shape[0]
+    attributes = make("a", labels="factors")
+    assert attributes.label_names[:4] == ("width_0", "width_1", "width_2", "ink_0")
+    factors, label = attributes.factors([3]), attributes.label(3)
+    assert (label.dtype, label.shape) == (torch.float32, (6,))
+    assert label.nonzero().flatten().tolist() == [factors.width[0], 3 + factors.ink[0]]
+
+
 def test_what_it_does_not_have():
-    with pytest.raises(
-        DataError, match="domains A and B of 3 channels; the config asks for A of 1"
-    ):
+    with pytest.raises(DataError, match="up to 6 domains of 3 channels; .* A, number 1, of 1"):
         Shapes(Domain("a", 1), "train")
-    with pytest.raises(DataError, match="asks for C"):
-        Shapes(Domain("c"), "train")
+    with pytest.raises(DataError, match="asks for G, number 7, of 3"):
+        Shapes(Domain("g"), "train")

@@ -7,9 +7,10 @@ import torch
 from lightning_fabric import Fabric
 
 from munit_zoo.config import bind, domains_of, load_config
-from munit_zoo.data.stream import UnpairedBatches
+from munit_zoo.data.stream import Batches
 from munit_zoo.engine.devices import ddp_strategy, leave_group
 from munit_zoo.engine.step import Trainer, draw_noise, trained_parameters
+from munit_zoo.inputs import Image
 from munit_zoo.models import assemble
 
 
@@ -22,12 +23,18 @@ def work(fabric: Fabric, out: str, iterations: int, batch: int, overrides: list[
     model.train()
     first = {name: value.clone() for name, value in model.state_dict().items()}
     optimizers = [
-        bind("optimizer", config.OPTIM.GENERATOR)().build(named.values())
+        bind("optimizer", config.OPTIM.DEFAULT)().build(named.values())
         for named in trained_parameters(model, objective)
     ]
     trainer = Trainer(fabric, model, objective, optimizers)
-    stream = UnpairedBatches(
-        datasets, seed=0, batch_size=batch, rank=fabric.global_rank, world_size=fabric.world_size
+    stream = Batches(
+        datasets,
+        {f"x_{name}": Image(name) for name in datasets},
+        {name: name for name in datasets},
+        seed=0,
+        batch_size=batch,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
     )
     losses = []
     for iteration, images in enumerate(stream.batches(0, iterations)):

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+
+from munit_zoo.data.images import write_image
+from munit_zoo.data.seeding import rng
+from munit_zoo.engine.runs import Run
 
 SCRIPT = Path(__file__).with_name("_two_processes.py")
 BATCH, ITERATIONS = 4, 3
@@ -37,7 +44,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_equal_one(tmp_path: Path, tiny, case: str):
-    overrides = (*tiny, "ENGINE.SHARE=content", *CASES[case])
+    overrides = (*tiny, "ENGINE.SHARE=derived", *CASES[case])
     one, two = (run(tmp_path, processes, *overrides) for processes in (1, 2))
     losses = [json.loads(found["losses"]) for found in (one, two)]
     assert losses[0][0].keys() == losses[1][0].keys()
@@ -54,3 +61,65 @@ def test_two_processes_equal_one(tmp_path: Path, tiny, case: str):
         )
     moved = sum(not torch.equal(one["first"][n], one["weights"][n]) for n in one["first"])
     assert moved > 10
+
+
+def command(folder: Path, *more: str) -> subprocess.Popen:
+    """`munit-zoo train` in two processes."""
+    words = ["-m", "munit_zoo", "train", "--run", str(folder), "--device", "cpu", "--devices", "2"]
+    return subprocess.Popen(
+        [sys.executable, *words, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def ended(process: subprocess.Popen) -> tuple[int, str]:
+    out, err = process.communicate(timeout=240)
+    assert "Traceback" not in out + err, err[-3000:]
+    return process.returncode, out + err
+
+
+def logged(folder: Path) -> list[int]:
+    file = folder / "log.jsonl"
+    return [json.loads(line)["iteration"] for line in file.open()] if file.is_file() else []
+
+
+def test_two_processes_end_and_resume_together(tmp_path: Path, tiny):
+    folder = tmp_path / "run"
+    overrides = [*tiny, "ENGINE.ITERATIONS=100000", "ENGINE.SNAPSHOT_EVERY=0"]
+    process = command(folder, "munit/shapes", *overrides)
+    deadline = time.monotonic() + 200
+    while len(logged(folder)) < 3 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)  # to the leading process alone
+    status, text = ended(process)
+    assert status == 75, text
+    (snapshot,) = Run(folder).snapshots()
+    done = snapshot.iteration
+    assert logged(folder) == list(range(1, done + 1))
+    # a line and a grid that the snapshot does not know: one process alone takes them back
+    with (folder / "log.jsonl").open("a") as log:
+        log.write(json.dumps({"iteration": done + 1}) + "\n")
+    (folder / f"images/a2b_{done + 1:08d}.png").write_text("stale")
+    status, text = ended(command(folder, "--resume", f"ENGINE.ITERATIONS={done + 2}"))
+    assert status == 0, text
+    assert logged(folder) == list(range(1, done + 3))
+    assert not (folder / f"images/a2b_{done + 1:08d}.png").exists()
+
+
+def test_an_image_that_one_process_cannot_use_ends_both_and_loses_nothing(tmp_path: Path, tiny):
+    for domain in "AB":
+        (tmp_path / f"train{domain}").mkdir()
+        for index in range(20):
+            pixels = np.random.default_rng(index).integers(0, 256, (3, 16, 16), np.uint8)
+            write_image(tmp_path / f"train{domain}/{index}.png", pixels)
+    bad = int(rng("order", 0, "b", 0).permutation(20)[3 * 2 + 1])  # iteration 3, second process
+    assert bad != 0  # which is tried beforehand
+    (tmp_path / f"trainB/{bad}.png").write_bytes(b"no image")
+    kept = [o for o in tiny if not o.startswith("DATA.")]
+    data = f"DATA={{NAME: image_folder, ROOT: {tmp_path}, SIZE: 16}}"
+    more = [data, "ENGINE.ITERATIONS=6", "ENGINE.SNAPSHOT_EVERY=0", "ENGINE.DISPLAY=1"]
+    folder = tmp_path / "run"
+    status, text = ended(command(folder, "munit/shapes", *kept, *more))
+    assert status == 2, text
+    assert f"{bad}.png cannot be read" in text
+    assert "Training stopped after iteration 3 and saved" in text
+    assert [s.iteration for s in Run(folder).snapshots()] == [3]

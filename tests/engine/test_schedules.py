@@ -1,10 +1,11 @@
-"""The factor on the learning rate."""
+"""The factor on learning rates and weights."""
 
 from __future__ import annotations
 
 import pytest
 
 from munit_zoo.engine.schedules import Constant, Cosine, Linear, Step
+from munit_zoo.errors import ContractError
 
 
 def test_step_is_the_references():
@@ -31,3 +32,37 @@ def test_cosine_warms_up_and_falls():
     assert schedule.factor(10, 110) == 1.0
     assert schedule.factor(60, 110) == pytest.approx(0.5)
     assert schedule.factor(110, 110) == pytest.approx(0.0)
+
+
+def test_linear_between_two_iterations():
+    """A weight that falls to nothing over a number of iterations, however long training is."""
+    schedule = Linear(start=0.0, stop=100_000.0)
+    for iteration in (0, 1, 25_000, 99_999, 100_000, 500_000):
+        assert schedule.factor(iteration, 10**6) == pytest.approx(max(0, 1 - iteration / 100_000))
+
+
+def test_linear_may_rise():
+    schedule = Linear(start=0.0, stop=0.5, initial=0.0, final=1.0)
+    assert [schedule.factor(i, 100) for i in (0, 25, 50, 99)] == [0.0, 0.5, 1.0, 1.0]
+
+
+def test_linear_in_steps_is_a_schedule_by_epochs():
+    """1 - max(0, epoch + 1 - 100) / 101 for 0-based epochs of 7 iterations, 200 of them."""
+    per_epoch = 7
+    schedule = Linear(start=99 * 7.0, stop=200 * 7.0, every=per_epoch)
+    for epoch in (0, 98, 99, 100, 150, 199):
+        for iteration in (epoch * per_epoch, epoch * per_epoch + 6):
+            expected = 1 - max(0, epoch + 1 - 100) / 101
+            assert schedule.factor(iteration, 200 * per_epoch) == pytest.approx(expected)
+
+
+def test_cosine_may_end_before_training():
+    schedule = Cosine(stop=0.5, final=0.1)
+    assert schedule.factor(25, 100) == pytest.approx(0.55)
+    assert schedule.factor(50, 100) == schedule.factor(99, 100) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0.5, 0.5), (0.6, 0.2), (20.0, 10.0)])
+def test_a_line_that_ends_before_it_begins_is_refused(start: float, stop: float):
+    with pytest.raises(ContractError, match="it comes after START"):
+        Linear(start=start, stop=stop)

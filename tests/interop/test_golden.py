@@ -1,26 +1,69 @@
 """Parity with the 2018 reference: every case of the folder MUNIT_ZOO_GOLDEN, in float64.
 
-Each case holds the reference's weights, inputs, noise and what it computed from them. Measure,
-bound and exceptions are those of `_golden`. `test_golden_measure` holds this test itself to them.
+Each case holds the reference's weights, inputs, noise and what it computed from them. It goes
+through the very objects that `train` builds, in each way of computing that a config offers.
+Measure, bound and exceptions are those of `_golden`; `test_golden_measure` holds this test to them.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from _golden import BOUND, CASES, FOLDER, Recorded, stand_in_vgg, zero_gradients
+from _golden import BOUND, CASES, FOLDER, Recorded, stand_in_vgg
+from _training import Training
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from munit_zoo.config import bind, resolve_data
 from munit_zoo.interop import nvlabs
-from munit_zoo.models import Objective, TranslationModel, create_model
-from munit_zoo.models.build import create_terms
+from munit_zoo.models import TranslationModel, create_model
+from munit_zoo.models.plan import run as run_operations
+from munit_zoo.models.plan import straight
+from munit_zoo.models.views import views
 
 pytestmark = pytest.mark.golden
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A way of computing, which must not change what is computed."""
+
+    channels_last: bool
+    share: str
+    fold: bool
+    fused: bool
+    compiled: bool = False
+
+    @property
+    def engine(self) -> dict[str, Any]:
+        compile_ = "default" if self.compiled else "off"
+        return {"CHANNELS_LAST": self.channels_last, "SHARE": self.share, "COMPILE": compile_}
+
+    def __str__(self) -> str:
+        words = [
+            "last" if self.channels_last else "contiguous",
+            self.share,
+            "fold" if self.fold else "plain",
+            "fused" if self.fused else "loop",
+        ]
+        return "-".join(words)
+
+
+ALL = [
+    Setting(*values)
+    for values in itertools.product(
+        (True, False), ("derived", "none"), (True, False), (True, False)
+    )
+]
+# the first five hold each pair of values of any two settings; the first is the default
+COVERING = [ALL[0], ALL[3], ALL[5], ALL[9], ALL[14]]
+PLAIN = [*COVERING, *(setting for setting in ALL if setting not in COVERING)]
 
 
 def test_there_are_cases():
@@ -36,9 +79,12 @@ def double() -> Iterator[None]:
 
 
 class Case:
-    """A golden case and our model of it."""
+    """A golden case and what `train` builds for it.
 
-    def __init__(self, path: Path, work: Path, share: str = "content") -> None:
+    setting: how it is computed, which must not matter.
+    """
+
+    def __init__(self, path: Path, work: Path, setting: Setting) -> None:
         self.recorded = Recorded(path)
         self.tensors, self.kind = self.recorded.tensors, self.recorded.kind
         tree = nvlabs.config_from_hyperparameters(self.recorded.config, self.kind)
@@ -46,13 +92,15 @@ class Case:
             weights = work / "vgg.safetensors"
             save_file(stand_in_vgg(), weights)
             tree["LOSSES"]["PERCEPTUAL"]["WEIGHTS"] = str(weights)
-        tree["ENGINE"]["SHARE"] = share
-        self.config = resolve_data(tree, origin=path.name).config
-        self.model = create_model(self.config).train()
+        batch = self.tensors["step0/x_a"]
+        tree["ENGINE"] |= setting.engine | {"BATCH_SIZE": len(batch)}
+        tree["MODEL"]["DECODER"]["FOLD"] = setting.fold
+        tree["OPTIM"]["DEFAULT"]["FUSED"] = setting.fused
+        sizes = {d: tuple(self.tensors[f"step0/x_{d}"].shape[2:]) for d in ("a", "b")}
+        self.training = Training(tree, sizes)
+        self.config, self.model = self.training.config, self.training.model
         self.model.load_state_dict(self.weights("init"))
-        self.objective = Objective(
-            self.model, create_terms(self.config, {}), share=self.config.ENGINE.SHARE
-        )
+        self.idle = [p for p in self.model.parameters() if not p.requires_grad]
 
     def weights(self, when: str) -> dict[str, Tensor]:
         """The case's weights under our names."""
@@ -60,19 +108,19 @@ class Case:
             {d: self.recorded.under(f"{when}/{net}_{d}") for d in ("a", "b")}
             for net in ("gen", "dis")
         )
-        generators, discriminators = nvlabs.convert_weights(self.model, gen, dis)
-        named = {f"generators.{name}": value for name, value in generators.items()}
-        return named | {f"discriminators.{name}": value for name, value in discriminators.items()}
+        return nvlabs.convert_weights(self.model, gen, dis)
 
-    def names(self, net: str) -> Iterator[tuple[str, nn.Module, str]]:
-        """The reference's names: (`gen_a/dec.…`, our network, our name in it)."""
-        part = self.model.generators if net == "gen" else self.model.discriminators
-        for domain in ("a", "b"):
-            targets = nvlabs._targets(part[domain], self.kind, nvlabs._downsamples(self.model))
-            for name, target in targets.items():
-                yield f"{net}_{domain}/{target}", part[domain], name
+    def names(self) -> Iterator[tuple[str, str]]:
+        """The reference's names, `gen_a/dec.…`, and ours."""
+        downsamples = nvlabs.downsamples_of(self.model)
+        for side in ("gen", "dis"):
+            for domain in ("a", "b"):
+                prefix, module = nvlabs.part_of(self.model, domain, side)
+                targets = nvlabs.targets_of(module, self.kind, downsamples)
+                for name, target in targets.items():
+                    yield f"{side}_{domain}/{target}", f"{prefix}{name}"
 
-    def noise(self, step: int) -> dict[str, Tensor]:
+    def inputs(self, step: int) -> dict[str, Tensor]:
         """Inputs of an iteration under our names; the reference's draws have fixed orders."""
         t, env = self.tensors, {}
         for name in ("x_a", "x_b"):
@@ -100,15 +148,15 @@ class Case:
             env |= {name: torch.zeros(()) for name in ("n_a", "n_b")}
         known = {"x_a_recon": "x_aa", "x_b_recon": "x_bb", "x_ab": "x_ab", "x_ba": "x_ba"}
         known |= {name: name for name in names}
-        values, _ = model.graph().plan(known.values())(model.views(), env)
+        values = dict(env)
+        run_operations(straight(model.graph(), known.values(), env, views(model)), values)
         found = {name: values[ours] for name, ours in known.items()}
         if self.kind == "munit":
-            decoders = {d: model.generators[d].decoder for d in ("a", "b")}
-            found["x_ab_guided"] = decoders["b"](values["c_a"], values["s_b"])
-            found["x_ba_guided"] = decoders["a"](values["c_b"], values["s_a"])
+            found["x_ab_guided"] = model.b.decoder(values["c_a"], values["s_b"])
+            found["x_ba_guided"] = model.a.decoder(values["c_b"], values["s_a"])
         for domain in ("a", "b"):
-            for scale, logits in enumerate(model.discriminators[domain](env[f"x_{domain}"])):
-                found[f"dis_{domain}/{scale}"] = logits
+            logits = getattr(model, domain).discriminator(env[f"x_{domain}"])
+            found |= {f"dis_{domain}/{scale}": map_ for scale, map_ in enumerate(logits)}
         for name, value in found.items():
             if f"fwd/{name}" in t:
                 self.recorded.compare(f"fwd/{name}", value)
@@ -127,77 +175,61 @@ class Case:
 
     def train(self) -> None:
         """All iterations: losses, first gradients, last weights."""
-        model, objective = self.model, self.objective
-        sides = (model.generators, model.discriminators)
-        adam = [
-            bind("optimizer", node)().build(part.parameters())
-            for node, part in zip(
-                (self.config.OPTIM.GENERATOR, self.config.OPTIM.DISCRIMINATOR), sides, strict=True
-            )
-        ]
+        # what no term reaches is left alone here; the reference decays it
+        node = self.config.OPTIM.DEFAULT
+        decay = bind("optimizer", node)().build(self.idle) if self.idle else None
         for step in range(self.recorded.info["iterations"]):
-            env = self.noise(step)
-            assert set(objective.plan.inputs) <= set(env)
-            names, fakes = objective.generators(env)
-            loss, parts = objective.critics(fakes, env)
-            self.update("dis", step, loss, adam[1])
-            model.discriminators.requires_grad_(False)
-            total, more = objective.losses(names, model.discriminators)
-            self.update("gen", step, total, adam[0])
-            model.discriminators.requires_grad_(True)
-            ours = {"loss_dis_total": loss, "loss_gen_total": total}
-            self.recorded.compare_losses(step, ours | by_reference_name(parts, more))
+            inputs = self.inputs(step)
+            assert set(self.training.objective.inputs) <= set(inputs)
+            parts = self.training.step(inputs, step)
+            self.recorded.compare_losses(step, by_reference_name(parts))
+            if decay is not None:
+                for parameter in self.idle:
+                    parameter.grad = torch.zeros_like(parameter)
+                decay.step()
         self.final()
 
-    def update(self, net: str, step: int, loss: Tensor, adam: torch.optim.Optimizer) -> None:
-        """Backward and step of one side, its first gradients compared."""
-        adam.zero_grad()
-        if loss.requires_grad:  # else all its terms have the weight 0
-            loss.backward()
-        gradients = [
-            (f"step0/grad/{key}", network.get_parameter(name))
-            for key, network, name in self.names(net)
-            if name in dict(network.named_parameters())
-        ]
-        if step == 0:
-            for key, parameter in gradients:
-                self.recorded.compare_gradient(key, parameter)
-        zero_gradients(self.recorded, gradients)
-        adam.step()
-
     def final(self) -> None:
-        for net in ("gen", "dis"):
-            for key, network, name in self.names(net):
-                if f"final/{key}" in self.tensors:
-                    self.recorded.compare(f"final/{key}", network.state_dict()[name])
+        gradients = {n: g for found in self.training.gradients.values() for n, g in found.items()}
+        parameters = dict(self.model.named_parameters())
+        state = self.model.state_dict()
+        for key, name in self.names():
+            if name in parameters:
+                self.recorded.compare_gradient(
+                    f"step0/grad/{key}", gradients.get(name), parameters[name]
+                )
+            if f"final/{key}" in self.tensors:
+                self.recorded.compare(f"final/{key}", state[name])
 
 
-def by_reference_name(
-    dis_parts: Mapping[str, Tensor], parts: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def by_reference_name(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our parts of the losses under the reference's names."""
-    found: dict[str, Tensor | None] = {}
+    found: dict[str, Tensor | None] = {
+        "loss_dis_total": parts.get("discriminators/total"),
+        "loss_gen_total": parts.get("generators/total"),
+    }
+    gen = {n.partition("/")[2]: v for n, v in parts.items() if n.startswith("generators/")}
     for d, other in (("a", "b"), ("b", "a")):
         there, back = f"{d}{other}", f"{d}{other}{d}"
         found |= {
-            f"loss_dis_{d}": dis_parts.get(f"adversarial/{d}"),
-            f"loss_gen_adv_{d}": parts.get(f"adversarial/{d}"),
-            f"loss_gen_recon_x_{d}": parts.get(f"image_recon/x_{d}{d}"),
-            f"loss_gen_recon_s_{d}": parts.get(f"style_recon/s_{other}{d}"),
-            f"loss_gen_recon_c_{d}": parts.get(f"content_recon/c_{there}"),
-            f"loss_gen_cycrecon_x_{d}": parts.get(f"cycle_recon/x_{back}"),
-            f"loss_gen_cyc_x_{d}": parts.get(f"cycle_recon/x_{back}"),
-            f"loss_gen_recon_kl_{d}": parts.get(f"kl/h_{d}"),
-            f"loss_gen_recon_kl_cyc_{back}": parts.get(f"cycle_kl/h_{there}"),
-            f"loss_gen_vgg_{d}": parts.get(f"perceptual/x_{other}{d}"),
+            f"loss_dis_{d}": parts.get(f"discriminators/adversarial/d_{other}{d}"),
+            f"loss_gen_adv_{d}": gen.get(f"adversarial/d_{other}{d}"),
+            f"loss_gen_recon_x_{d}": gen.get(f"image_recon/x_{d}{d}"),
+            f"loss_gen_recon_s_{d}": gen.get(f"style_recon/s_{other}{d}"),
+            f"loss_gen_recon_c_{d}": gen.get(f"content_recon/c_{there}"),
+            f"loss_gen_cycrecon_x_{d}": gen.get(f"cycle_recon/x_{back}"),
+            f"loss_gen_cyc_x_{d}": gen.get(f"cycle_recon/x_{back}"),
+            f"loss_gen_recon_kl_{d}": gen.get(f"kl/h_{d}"),
+            f"loss_gen_recon_kl_cyc_{back}": gen.get(f"cycle_kl/h_{there}"),
+            f"loss_gen_vgg_{d}": gen.get(f"perceptual/x_{other}{d}"),
         }
     return {name: value for name, value in found.items() if value is not None}
 
 
-def run(path: Path, work: Path, share: str, state: str) -> Recorded:
+def run(path: Path, work: Path, setting: Setting, state: str) -> Recorded:
     """All of a case. state: what the forward pass does to discriminators that have any (batch
     statistics, spectral vectors): the fixtures leave open whether it counted."""
-    case = Case(path, work, share)
+    case = Case(path, work, setting)
     before = {k: v.clone() for k, v in case.model.state_dict().items()}
     case.model.train(state != "eval")
     case.forward()
@@ -209,27 +241,39 @@ def run(path: Path, work: Path, share: str, state: str) -> Recorded:
     return case.recorded
 
 
-def verdict(path: Path, work: Path) -> tuple[str, float]:
+def verdict(path: Path, work: Path, setting: Setting) -> tuple[str, float]:
     """What of a case is furthest off, in the reading of it that fits best throughout."""
-    found = run(path, work, "content", "advanced").worst()
+    found = run(path, work, setting, "advanced").worst()
     for state in ("restored", "eval"):
         if found[1] > BOUND:
-            found = min(found, run(path, work, "content", state).worst(), key=lambda w: w[1])
+            found = min(found, run(path, work, setting, state).worst(), key=lambda w: w[1])
     return found
 
 
+@pytest.mark.parametrize("setting", PLAIN[:5], ids=str)
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 @pytest.mark.usefixtures("double")
-def test_case(path: Path, tmp_path: Path):
-    name, worst = verdict(path, tmp_path)
+def test_case(path: Path, setting: Setting, tmp_path: Path):
+    name, worst = verdict(path, tmp_path, setting)
     assert worst <= BOUND, f"{path.stem}: {name} differs by {worst:.1e}"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", PLAIN[5:], ids=str)
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+@pytest.mark.usefixtures("double")
+def test_case_in_every_setting(path: Path, setting: Setting, tmp_path: Path):
+    name, worst = verdict(path, tmp_path, setting)
+    assert worst <= BOUND, f"{path.stem}: {name} differs by {worst:.1e}"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CASES[:1], ids=lambda path: path.stem)
 @pytest.mark.usefixtures("double")
-def test_recomputing_what_is_shared_changes_nothing(path: Path, tmp_path: Path):
-    name, worst = run(path, tmp_path, "none", "advanced").worst()
-    assert worst <= BOUND, f"{name} differs by {worst:.1e}"
+def test_case_compiled(path: Path, tmp_path: Path):
+    compiled = Setting(channels_last=True, share="derived", fold=True, fused=True, compiled=True)
+    name, worst = verdict(path, tmp_path, compiled)
+    assert worst <= BOUND, f"{path.stem}: {name} differs by {worst:.1e}"
 
 
 def test_converted_checkpoint_translates(tmp_path: Path):
@@ -241,9 +285,7 @@ def test_converted_checkpoint_translates(tmp_path: Path):
     kind, hyper = nvlabs.infer_hyperparameters(gen, dis)
     tree = nvlabs.config_from_hyperparameters(hyper, kind)
     model: TranslationModel = create_model(resolve_data(tree, origin="test").config)
-    generators, discriminators = nvlabs.convert_weights(model, gen, dis)
-    model.generators.load_state_dict(generators)
-    model.discriminators.load_state_dict(discriminators)
+    model.load_state_dict(nvlabs.convert_weights(model, gen, dis))
     expected = load_file(folder / "expected.safetensors")
     ours = model.eval().translate(expected["x_a"], "b", expected["s_b"].flatten(1))
     off, scale = (ours[0] - expected["x_ab"]).abs().max(), expected["x_ab"].abs().max()

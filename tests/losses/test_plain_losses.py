@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from munit_zoo.losses import AdversarialLoss, PairLoss
-from munit_zoo.losses.adversarial import LSGAN, NSGAN, Hinge
+from munit_zoo.losses import AdversarialLoss, NamesLoss
+from munit_zoo.losses.adversarial import LSGAN, NSGAN, WGAN, Hinge
 from munit_zoo.losses.reconstruction import L1, MSE, SmoothL1
 from munit_zoo.losses.regularizers import GaussianKL
 from munit_zoo.registry import LOSSES
@@ -52,6 +52,13 @@ def test_lsgan():
     )
     torch.testing.assert_close(LSGAN().generator(fakes), generator)
     torch.testing.assert_close(LSGAN().discriminator(fakes, reals), discriminator)
+
+
+def test_wgan():
+    fakes, reals = logits(0), logits(1)
+    means = [(f.mean(), r.mean()) for f, r in zip(fakes, reals, strict=True)]
+    torch.testing.assert_close(WGAN().generator(fakes), -sum(f for f, _ in means))
+    torch.testing.assert_close(WGAN().discriminator(fakes, reals), sum(f - r for f, r in means))
 
 
 def test_nsgan_is_cross_entropy_of_sigmoids():
@@ -100,5 +107,5 @@ def test_adversarial_losses_sum_over_scales(loss):
 @pytest.mark.parametrize("name", LOSSES.list())
 def test_every_loss_says_how_it_is_called(name):
     loss = LOSSES.get(name)
-    base = {"pair": PairLoss, "adversarial": AdversarialLoss}[loss.contract]
+    base = {"names": NamesLoss, "adversarial": AdversarialLoss}[loss.contract]
     assert issubclass(loss, base)

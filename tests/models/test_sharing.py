@@ -43,7 +43,7 @@ IMPURE = {
 
 
 @pytest.mark.usefixtures("dropping")
-@pytest.mark.parametrize("share", ["content", "fakes"])
+@pytest.mark.parametrize("share", ["derived", "fakes"])
 @pytest.mark.parametrize("override", IMPURE)
 def test_state_and_chance_are_not_shared(tiny, override: str, share: str):
     config = load_config("munit/shapes", *tiny, override, f"ENGINE.SHARE={share}")

@@ -13,9 +13,11 @@ from torch import nn
 
 from munit_zoo.data.images import write_image
 from munit_zoo.errors import UsageError
-from munit_zoo.registry import LOSSES, NORMS, REGISTRIES
+from munit_zoo.models import Critic, Fool, Image, Translation, TranslationModel, Update, tensor
+from munit_zoo.registry import NORMS, REGISTRIES, slot
 from munit_zoo.testing import ConformanceError, check_component, checks, checks_of
 
+STARGANV2 = {"size": 64, "channel_budget": 256, "max_dim": 8}
 SMALL = {
     "content_encoder:resnet": {"dim": 8, "blocks": 1},
     "content_encoder:timm": {"model": "resnet10t", "out_index": 1},
@@ -23,8 +25,48 @@ SMALL = {
     "style_encoder:timm": {"model": "resnet10t", "out_index": 1},
     "decoder:adain_resnet": {"blocks": 1},
     "decoder:resnet": {"blocks": 1},
+    "generator:resnet": {"dim": 4, "blocks": 1, "dropout": 0.5},
+    "generator:starganv2": STARGANV2,
+    "style_encoder:starganv2": STARGANV2,
+    "discriminator:starganv2": STARGANV2,
+    "mapping:starganv2": {"dim": 8},
+    "generator:unet": {"dim": 2, "levels": 6, "dropout": 0.5},
     "discriminator:multiscale_patch": {"dim": 8, "layers": 2},
+    "discriminator:patch": {"dim": 4},
+    "discriminator:pixel": {"dim": 4},
     "dataset:shapes": {"count": 5},
+    "model:munit": {
+        "content_encoder": slot("resnet", dim=4, blocks=1),
+        "style_encoder": slot("conv", dim=4),
+        "decoder": slot("adain_resnet", blocks=1, mapping=slot("mlp", dim=8)),
+        "discriminator": slot("multiscale_patch", dim=4, layers=2),
+    },
+    "model:unit": {
+        "content_encoder": slot("resnet", dim=4, blocks=1),
+        "decoder": slot("resnet", blocks=1),
+        "discriminator": slot("multiscale_patch", dim=4, layers=2),
+    },
+    "model:cyclegan": {
+        "generator": slot("resnet", dim=4, blocks=1),
+        "discriminator": slot("patch", dim=4),
+    },
+    "model:pix2pix": {
+        "generator": slot("unet", dim=2, levels=6, dropout=0.5),
+        "discriminator": slot("patch", dim=4, norm=slot("batch")),
+    },
+    "model:starganv2": {
+        "generator": slot("starganv2", **STARGANV2),
+        "mapping": slot("starganv2", dim=8),
+        "style_encoder": slot("starganv2", **STARGANV2),
+        "discriminator": slot("starganv2", **STARGANV2),
+    },
+    "model:starganv2_high_pass": {
+        "generator": slot("starganv2", high_pass=1.0, **STARGANV2),
+        "masker": slot("resnet", dim=2, blocks=1),
+        "mapping": slot("starganv2", dim=8),
+        "style_encoder": slot("starganv2", **STARGANV2),
+        "discriminator": slot("starganv2", **STARGANV2),
+    },
 }
 NEEDS = ("domain_invariant_vgg", "vgg_perceptual", "image_folder", "image_list")
 ENTRIES = [
@@ -280,7 +322,7 @@ class Needy(Base):
 
 
 class Charbonnier(nn.Module):
-    contract = "pair"
+    contract = "names"
 
     def forward(self, x, y):
         return (x - y).abs().mean()
@@ -290,30 +332,38 @@ class Three(Charbonnier):
     arity = 3
 
 
-class Wrong(nn.Module):
-    """Wrong, as `forward` and the attributes of subclasses say."""
+class Any(Charbonnier):
+    arity = None
 
-    contract = "named"
-    reads = ("x_ab",)
-
-
-class Unread(Wrong):
-    def forward(self, names, critics):
-        return names["x_a"].mean()
+    def forward(self, *names, scale):
+        return names[0].mean()
 
 
-class Unasked(Wrong):
-    def forward(self, names, critics):
-        return critics["b"](names["x_ab"])[0].mean()
+class Measured(Charbonnier):
+    """Made to measure of what it reads."""
 
-
-class Sided(Wrong):
-    def __init__(self) -> None:
+    def __init__(self, shapes) -> None:
         super().__init__()
-        self.side = "gen"
+        self.head = nn.Linear(shapes["h_a"][1], 3)
 
-    def forward(self, names, critics):
-        return names["x_ab"].mean()
+    def forward(self, x, y):
+        first, second = (self.head(h.mean((2, 3))) for h in (x, y))
+        return (first - second).square().mean()
+
+
+class Slope(Charbonnier):
+    """A penalty."""
+
+    differentiates = True
+
+    def forward(self, logits, x):
+        (gradient,) = torch.autograd.grad(sum(part.sum() for part in logits), x, create_graph=True)
+        return gradient.square().mean()
+
+
+class Flat(Slope):
+    def forward(self, logits, x):
+        return super().forward(logits, x).detach()
 
 
 class Scalars(nn.Module):
@@ -445,9 +495,9 @@ def registered():
         ("norm", Worded, 'no value of its setting.s type: norm.EPS .*got the word "no"'),
         ("norm", Needy, "eps is required. Give every setting a default"),
         ("loss", Three, "arity is 3, so forward is called with 3 tensors"),
-        ("loss", Unread, "asks for 'x_a', which reads does not name; add it to reads"),
-        ("loss", Unasked, "uses critics: set wants_critics = True"),
-        ("loss", Sided, "side is 'gen'; it is 'generator' or 'discriminator'"),
+        ("loss", Any, "arity is None, for any number, so forward is called with 2 tensors"),
+        ("loss", Measured, r"made to measure .*checks\('loss', name, recipe='…', reads="),
+        ("loss", Flat, "no gradient reaches its inputs: is something detached"),
         ("discriminator", Scalars, r"logits of scale 0 are a scalar for 2 images; \(N, …\) is due"),
         ("content_encoder", Encoder, "stride to 0; an int of at least 1 is due"),
         ("decoder", Styled, "no gradient reaches its input style: is it ignored"),
@@ -495,51 +545,132 @@ def test_a_dataset_that_does_nothing_wrong(registered):
     check_component("dataset", "test_fault")
 
 
-def test_a_discriminators_loss_may_hold_its_images_fixed(registered):
-    class R1(nn.Module):
-        """The squared gradient of B's discriminator at real images (Mescheder et al. 2018)."""
-
-        contract = "named"
-        reads = ("x_b",)
-        side = "discriminator"
-        wants_critics = True
-
-        def forward(self, names, critics):
-            x = names["x_b"].detach().requires_grad_()
-            logits = torch.stack([part.sum() for part in critics["b"](x)]).sum()
-            (gradient,) = torch.autograd.grad(logits, x, create_graph=True)
-            return gradient.square().sum((1, 2, 3)).mean()
-
-    registered("loss", R1)
-    found = {check.name: check for check in checks("loss", "test_fault")}
-    for name in ("shapes and dtypes", "gradient reaches every parameter", "builds on meta"):
-        found[name]()
-
-
-def test_a_check_that_does_not_apply_is_not_listed(registered):
-    registered("loss", Unread)
+def test_a_penalty_is_checked_on_a_discriminator(registered):
+    registered("loss", Slope)
+    check_component("loss", "test_fault")
     assert "compiles without a break" not in {c.name for c in checks("loss", "test_fault")}
-    assert "compiles without a break" not in {c.name for c in checks("model", "munit")}
     assert SLOPES not in {c.name for c in checks("model", "munit")}
     assert {"compiles without a break", SLOPES} <= {c.name for c in checks("loss", "l1")}
 
 
-def test_a_recipe_without_translations(registered):
-    from munit_zoo.models import TranslationModel, tensor
+# Recipes
 
-    class Still(TranslationModel):
-        """Goes nowhere."""
 
-        inputs = ("x_a", "x_b")
+class Small(TranslationModel):
+    """A recipe for two domains that does nothing wrong."""
 
-        @tensor
-        def x_aa(self, x_a):
-            """Itself."""
-            return x_a
+    inputs = {"x_a": Image("a"), "x_b": Image("b")}
+    mirror = ("a", "b")
+    updates = (
+        Update(
+            "critics", trains=("discriminator",), terms={"adversarial": [Critic("d_ab", "d_b")]}
+        ),
+        Update(
+            "makers",
+            trains=("maker",),
+            terms={"adversarial": [Fool("d_ab")], "cycle": [("x_aba", "x_a")]},
+        ),
+    )
+    translations = {("a", "b"): Translation(source="x_a", output="x_ab")}
 
-    registered("model", Still)
-    with pytest.raises(ConformanceError, match="Still declares no translations: set translations"):
-        check_component("model", "test_fault")
+    def __init__(self, domains) -> None:
+        super().__init__(domains)
+        for letter in self.letters:
+            networks = {"maker": nn.Conv2d(3, 3, 1), "discriminator": nn.Conv2d(3, 1, 3)}
+            setattr(self, letter, nn.ModuleDict(networks))
+
+    @tensor
+    def x_ab(self, x_a):
+        return self.b.maker(x_a)
+
+    @tensor
+    def x_aba(self, x_ab):
+        return self.a.maker(x_ab)
+
+    @tensor
+    def d_ab(self, x_ab):
+        return [self.b.discriminator(x_ab)]
+
+    @tensor
+    def d_b(self, x_b):
+        return [self.b.discriminator(x_b)]
+
+
+def updates(*changes):
+    """The updates of Small with fields of one exchanged."""
+    first, second = Small.updates
+    return (first, Update(**{**vars(second), **dict(changes)}))
+
+
+class Still(Small):
+    translations = {}
+
+
+class Shrinking(Small):
+    @tensor
+    def x_ab(self, x_a):
+        return self.b.maker(x_a)[..., 1:, 1:]
+
+
+class Uneven(Small):
+    updates = updates(("terms", {"odd": [("x_ab", "d_map")]}))
+
+    @tensor
+    def d_map(self, x_b):
+        return self.b.discriminator(x_b)
+
+
+class Untrained(Small):
+    updates = updates(("trains", ("a.maker",)))
+
+
+class Severed(Small):
+    @tensor
+    def x_ab(self, x_a):
+        return self.b.maker(x_a).detach()
+
+    @tensor
+    def x_aba(self, x_ab):
+        return self.a.maker(x_ab).detach()
+
+
+class Spare(Small):
+    def __init__(self, domains) -> None:
+        super().__init__(domains)
+        for letter in self.letters:
+            getattr(self, letter)["maker"].register_parameter("spare", nn.Parameter(torch.ones(1)))
+
+
+class Crashing(Small):
+    @tensor
+    def x_aba(self, x_ab):
+        raise ValueError("no luck")
+
+
+def test_a_recipe_that_does_nothing_wrong(registered):
+    registered("model", Small)
+    check_component("model", "test_fault")
+    names = [check.name for check in checks("model", "test_fault")]
+    assert "translates" in names
+    assert "compiles without a break" not in names
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (Still, "Still declares no translations: set translations"),
+        (Shrinking, r"compares different shapes: x_aba .*63, 63\), x_a .*64, 64\)"),
+        (Uneven, r"the term odd compares different shapes: x_ab .*, d_map .*62, 62\)"),
+        (Untrained, "no update trains the network 'b.maker': name it in the `trains`"),
+        (Severed, "the update 'makers' has no gradient: is something detached?"),
+        (Spare, "no gradient reaches a.maker.spare, b.maker.spare: use it in forward"),
+        (Crashing, "x_aba cannot be computed for images of 64×64: ValueError: no luck"),
+    ],
+)
+def test_a_recipes_fault_is_told_to_its_author(registered, recipe, message: str):
+    registered("model", recipe)
+    with pytest.raises(ConformanceError, match=message):
+        first_failure("model", "test_fault")
 
 
 @pytest.mark.parametrize("component", [Base, HoldingOpenly])
@@ -551,28 +682,11 @@ def test_a_flawless_component_passes(component):
         del NORMS._local["test_fine"]
 
 
-def test_a_named_loss_is_checked_on_its_recipes_names():
-    class Named(nn.Module):
-        """Of UNIT's latents."""
-
-        contract = "named"
-        reads = ("h_a", "h_ab")
-
-        def __init__(self) -> None:
-            super().__init__()
-
-        def forward(self, names, critics):
-            return (names["h_a"] - names["h_ab"]).square().mean()
-
-    LOSSES.register("test_named")(Named)
-    try:
-        found = {c.name: c for c in checks("loss", "test_named", recipe="unit")}
-        found["shapes and dtypes"]()
-        wrong = {c.name: c for c in checks("loss", "test_named")}
-        with pytest.raises(ConformanceError, match="name the recipe it is for"):
-            wrong["shapes and dtypes"]()
-    finally:
-        del LOSSES._local["test_named"]
+def test_a_loss_may_be_checked_on_a_recipes_names(registered):
+    registered("loss", Measured)
+    check_component("loss", "test_fault", recipe="unit", reads=("h_a", "h_ab"))
+    with pytest.raises(ConformanceError, match="the recipe unit computes no h_c; it has x_a, x_b"):
+        check_component("loss", "test_fault", recipe="unit", reads=("h_a", "h_c"))
 
 
 def test_a_distribution_that_offers_nothing():

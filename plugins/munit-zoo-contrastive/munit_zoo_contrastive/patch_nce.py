@@ -2,77 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
-from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from munit_zoo.losses import NamedLoss
+from munit_zoo.losses import NamesLoss
+from munit_zoo.registry.ranges import PositiveFloat
 
 __all__ = ["PatchNCE"]
 
+OWN = -10.0
+"""What a patch's similarity to itself is among its negatives: as good as leaving it out."""
 
-class PatchNCE(NamedLoss):
-    """Multilayer, patch-wise InfoNCE (Park et al. 2020, eq. 3-5), with its projection heads.
 
-    Reads lists of feature maps, one a layer: of the translation (`f_ab`) and of its input (`f_a`).
-    At `patches` random places of each layer, two-layer heads project both to vectors of length 1;
-    a translated patch must be told apart, by cosine similarity over `temperature`, as belonging to
-    the input's patch at its place among the image's other patches. With `identity` the same is
-    asked of target images and their reconstructions (`f_b`, `f_bb`), and the two are averaged.
+class PatchNCE(NamesLoss):
+    """Multilayer, patch-wise InfoNCE (Park et al. 2020, eq. 3-5).
 
-    shapes: wired; of all names, of which the features' channels are read.
-    patches: places a layer; all where a layer has fewer. dim: width of the heads.
+    Of a pair (queries, keys): lists with one tensor (N, P, dim) of unit vectors a layer, of the
+    translation and of the original. Each query is to be told apart, by its cosine similarity over
+    `temperature`, as belonging to the key at its place among the keys at the other places of the
+    same image. The mean over places, images and layers. Keys are meant to be without a gradient:
+    it is the recipe that computes them so.
+
+    all_negatives: the keys of all images of the batch are the others, not those of the same image.
     """
 
-    reads = ("f_a", "f_ab")
-    side = "generator"
-    detaches = True  # the keys
+    same_shape: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        shapes: Mapping[str, Any],
-        *,
-        identity: bool = True,
-        patches: Annotated[int, Field(ge=2)] = 256,
-        temperature: Annotated[float, Field(gt=0)] = 0.07,
-        dim: Annotated[int, Field(ge=1)] = 256,
-    ) -> None:
+    def __init__(self, *, temperature: PositiveFloat = 0.07, all_negatives: bool = False) -> None:
         super().__init__()
-        self.pairs = (("f_ab", "f_a"), ("f_bb", "f_b")) if identity else (("f_ab", "f_a"),)
-        self.reads = tuple(name for pair in self.pairs for name in pair)
-        self.patches, self.temperature = patches, temperature
-        self.heads = nn.ModuleList(
-            nn.Sequential(nn.Linear(shape[1], dim), nn.ReLU(), nn.Linear(dim, dim))
-            for shape in shapes["f_a"]
-        )
-        for layer in self.heads.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_normal_(layer.weight)
-                nn.init.zeros_(layer.bias)
+        self.temperature, self.all_negatives = temperature, all_negatives
 
-    def forward(self, names: Mapping[str, Any], critics: Mapping[str, Any]) -> Tensor:
-        parts = [self._compared(names[query], names[key]) for query, key in self.pairs]
-        return torch.stack(parts).mean()
+    def forward(self, queries: Sequence[Tensor], keys: Sequence[Tensor]) -> Tensor:
+        layers = [self.entropies(q, k).mean() for q, k in zip(queries, keys, strict=True)]
+        return torch.stack(layers).mean()
 
-    def _compared(self, queries: Sequence[Tensor], keys: Sequence[Tensor]) -> Tensor:
-        losses = []
-        for head, query, key in zip(self.heads, queries, keys, strict=True):
-            count = query.shape[2] * query.shape[3]
-            places = torch.randperm(count, device=query.device)[: self.patches]
-            ours = self._projected(head, query, places)
-            theirs = self._projected(head, key, places).detach()
-            # one row a place: its similarity to every place of the same image
-            logits = torch.bmm(ours, theirs.transpose(1, 2)) / self.temperature
-            target = torch.arange(logits.shape[1], device=logits.device)
-            losses.append(F.cross_entropy(logits.flatten(0, 1), target.repeat(len(logits))))
-        return torch.stack(losses).mean()
-
-    @staticmethod
-    def _projected(head: nn.Module, features: Tensor, places: Tensor) -> Tensor:
-        """(N, places, dim), each vector of length 1."""
-        chosen = features.flatten(2)[:, :, places].transpose(1, 2)
-        return F.normalize(head(chosen), dim=2)
+    def entropies(self, query: Tensor, key: Tensor) -> Tensor:
+        """The cross-entropy of each place of one layer, (N·P,), image by image."""
+        if self.all_negatives:
+            query, key = query.flatten(0, 1)[None], key.flatten(0, 1)[None]
+        own = (query * key).sum(dim=2, keepdim=True)
+        same = torch.eye(query.shape[1], dtype=torch.bool, device=query.device)
+        others = torch.bmm(query, key.transpose(1, 2)).masked_fill(same, OWN)
+        logits = torch.cat([own, others], dim=2).flatten(0, 1) / self.temperature
+        target = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+        return F.cross_entropy(logits, target, reduction="none")

@@ -1,15 +1,15 @@
-"""A pair loss."""
+"""A loss of tensors that a recipe names."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from munit_zoo.losses import PairLoss
+from munit_zoo.losses import NamesLoss
 
 __all__ = ["Charbonnier"]
 
 
-class Charbonnier(PairLoss):
+class Charbonnier(NamesLoss):
     """mean √((x - y)² + eps²): an L1 that is smooth at zero (Charbonnier et al. 1994).
 
     x, y: tensors of one shape. eps: where the parabola turns into a line.

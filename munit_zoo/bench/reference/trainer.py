@@ -11,13 +11,14 @@ names of its checkpoints.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from munit_zoo.bench.reference_networks import (
+from munit_zoo.bench.reference.networks import (
     GAN_LOSSES,
     Discriminator,
     MunitGenerator,
@@ -26,10 +27,9 @@ from munit_zoo.bench.reference_networks import (
     choose,
     initialise,
 )
-from munit_zoo.bench.reference_settings import Kind, completed
+from munit_zoo.bench.reference.settings import Kind, completed
 from munit_zoo.errors import UsageError
 from munit_zoo.interop import nvlabs
-from munit_zoo.models import TranslationModel
 
 __all__ = ["ReferenceTrainer"]
 
@@ -225,21 +225,20 @@ class ReferenceTrainer(nn.Module):
         ]
         return torch.stack(images, dim=1)
 
-    def load_from(self, model: TranslationModel) -> None:
+    def load_from(self, model: Any) -> None:
         """Take over the weights of one of our models, of the config that `hyper` comes from."""
-        pairs = (("gen", model.generators), ("dis", model.discriminators))
-        for part, networks in pairs:
-            for domain in "ab":
-                network = getattr(self, f"{part}_{domain}")
-                targets = nvlabs._targets(networks[domain], self.kind, self.gen["n_downsample"])
-                state = network.state_dict()  # with AdaIN's dummies, which ours lacks
-                for name, value in networks[domain].state_dict().items():
-                    target = targets[name]
-                    if name.startswith("style_encoder.head."):
-                        place, leaf = self.gen["style_n_downsample"] + 2, name.rpartition(".")[2]
-                        target = f"enc_style.model.{place}.{leaf}"
-                    state[target] = value
-                network.load_state_dict(state)
+        for part, domain in itertools.product(("gen", "dis"), "ab"):
+            network = getattr(self, f"{part}_{domain}")
+            _, ours = nvlabs.part_of(model, domain, part)
+            targets = nvlabs.targets_of(ours, self.kind, self.gen["n_downsample"])
+            state = network.state_dict()  # with AdaIN's dummies, which ours lacks
+            for name, value in ours.state_dict().items():
+                target = targets[name]
+                if name.startswith("style_encoder.head."):
+                    place, leaf = self.gen["style_n_downsample"] + 2, name.rpartition(".")[2]
+                    target = f"enc_style.model.{place}.{leaf}"
+                state[target] = value
+            network.load_state_dict(state)
 
     # Parts
 

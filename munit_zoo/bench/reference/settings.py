@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from munit_zoo.bench.reference_networks import ACTIVATIONS, GAN_LOSSES, INITS, PADS
+from munit_zoo.bench.reference.networks import ACTIVATIONS, GAN_LOSSES, INITS, PADS
 from munit_zoo.config import Config, resolve_data
 from munit_zoo.errors import UsageError
 from munit_zoo.interop import nvlabs
@@ -61,8 +61,8 @@ _KEYS = {
     "LOSSES.KL.WEIGHT": "recon_kl_w",
     "LOSSES.CYCLE_KL.WEIGHT": "recon_kl_cyc_w",
     "LOSSES.PERCEPTUAL.WEIGHT": "vgg_w",
-    "OPTIM.GENERATOR.LR": "lr",
-    "OPTIM.GENERATOR.WEIGHT_DECAY": "weight_decay",
+    "OPTIM.DEFAULT.LR": "lr",
+    "OPTIM.DEFAULT.WEIGHT_DECAY": "weight_decay",
 }
 # What it calls our values; other values of these keys it does not have
 _VALUES: dict[str, Mapping[str, Any]] = {
@@ -89,11 +89,11 @@ _COMPONENTS = (
     "MODEL.DECODER.MAPPING.NAME",
     "MODEL.DISCRIMINATOR.NAME",
 )
-_COMPARED = ("MODEL.", "LOSSES.", "OPTIM.GENERATOR.", "OPTIM.DISCRIMINATOR.")
+_COMPARED = ("MODEL.", "LOSSES.", "OPTIM.DEFAULT.", "OPTIM.NETWORKS.")
 # Where weights lie and how Adam runs is no part of the mathematics
 _FREE = frozenset(
     [f"LOSSES.PERCEPTUAL.{key}" for key in ("WEIGHTS", "DOWNLOAD", "CHANNELS")]
-    + [f"OPTIM.{side}.FUSED" for side in ("GENERATOR", "DISCRIMINATOR")]
+    + ["OPTIM.DEFAULT.FUSED", "OPTIM.NETWORKS.DISCRIMINATOR.FUSED"]
 )
 
 
@@ -111,6 +111,8 @@ def hyperparameters_of(config: Config) -> tuple[dict[str, Any], Kind]:
     if kind not in ("munit", "unit"):
         raise _foreign("MODEL.NAME", kind, "munit")
     leaves, its = dict(_leaves(config)), _described({}, kind)
+    for letter, name in zip("AB", config.DOMAINS, strict=True):  # whatever the user calls them
+        leaves[f"DOMAINS.{letter}.CHANNELS"] = config.DOMAINS[name].CHANNELS
     for path in _COMPONENTS:
         if path in its and leaves[path] != its[path]:
             raise _foreign(path, leaves[path], its[path])
@@ -121,18 +123,19 @@ def hyperparameters_of(config: Config) -> tuple[dict[str, Any], Kind]:
         if path in leaves and (known is None or leaves[path] in known):
             into = hyper[section] if section else hyper
             into[name] = known[leaves[path]] if known else leaves[path]
-    if "OPTIM.GENERATOR.BETAS" in leaves:
-        hyper["beta1"], hyper["beta2"] = leaves["OPTIM.GENERATOR.BETAS"]
+    if "OPTIM.DEFAULT.BETAS" in leaves:
+        hyper["beta1"], hyper["beta2"] = leaves["OPTIM.DEFAULT.BETAS"]
     its = _described(hyper, kind)  # wherever the config differs, the reference does not have it
     for path, value in leaves.items():
         ignored = path in _FREE or not path.startswith(_COMPARED)
         if ignored or (path.startswith("LOSSES.") and not _weight_of(leaves, path)):
             continue
-        if path not in its:
+        there = path.replace("OPTIM.NETWORKS.DISCRIMINATOR.", "OPTIM.DEFAULT.")  # it has but one
+        if there not in its:
             raise _foreign(path, value)
-        if value != its[path] and path not in GENERALISED:
-            raise _foreign(path, value, its[path])
-        if value != its[path]:
+        if value != its[there] and path not in GENERALISED:
+            raise _foreign(path, value, its[there])
+        if value != its[there]:
             hyper["gen"][GENERALISED[path]] = value
     for path in ("DOMAINS.A.CHANNELS", "DOMAINS.B.CHANNELS"):
         if hyper.get("vgg_w") and leaves[path] not in (1, 3):

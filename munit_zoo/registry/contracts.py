@@ -1,8 +1,12 @@
-"""What each kind of component promises, in words that need no torch.
+"""The kinds of components and what each promises, in words that need no torch.
 
 A component is an ordinary class. Its positional parameters are *wired* by whoever builds it; its
 keyword-only parameters are its config keys. The contract of a kind names the wired parameters, the
 methods a class has and the attributes a built instance shows.
+
+CONTRACTS is the one table of kinds. Registries, entry-point groups and plurals are made from it;
+what names kinds elsewhere (slots' types, the conformance kit, the bench, `new-plugin`) is held
+against it by a test.
 """
 
 from __future__ import annotations
@@ -16,7 +20,20 @@ from typing import Any
 from munit_zoo.errors import ContractError, an
 from munit_zoo.registry._signature import Signature, read_signature
 
-__all__ = ["CONTRACTS", "Contract"]
+__all__ = ["CONTRACTS", "Contract", "TermUse"]
+
+
+@dataclass(frozen=True)
+class TermUse:
+    """How a config uses a loss term, as a recipe's `check_config` is told.
+
+    criterion: the class. pairs: the term's PAIRS, None where the config gives none.
+    updates: names of the updates in which it acts, None where the config leaves it to the recipe.
+    """
+
+    criterion: type
+    pairs: tuple[tuple[str, ...], ...] | None = None
+    updates: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -24,6 +41,7 @@ class Contract:
     """The contract of one kind of component.
 
     kind: singular name, as on the command line (`content_encoder`).
+    plural: of the kind's entry-point group, and in capitals of its registry.
     group: entry-point group for third parties; None for kinds that only the package itself fills.
     summary: one sentence for documentation and errors.
     wired: positional parameters each component of the kind takes, in this order.
@@ -36,6 +54,7 @@ class Contract:
     """
 
     kind: str
+    plural: str
     group: str | None
     summary: str
     wired: tuple[str, ...] = ()
@@ -110,51 +129,44 @@ def _defines(component: type, method: str) -> bool:
 
 
 _LOSS_METHODS = {
-    "pair": ("forward",),
+    "names": ("forward",),
     "adversarial": ("generator", "discriminator"),
-    "named": ("forward",),
 }
-_SIDES = ("generator", "discriminator")
 
 
 def _loss_rule(loss: Any, label: str) -> None:
     """What the attributes of a loss's class, and of an instance, say of how it is called."""
     contract = getattr(loss, "contract", None)
+    if contract in ("pair", "named"):
+        raise ContractError(
+            f"{label} has the contract {contract!r} of an earlier munit_zoo; a loss of tensors now "
+            "has contract = 'names' and is called with what its term's PAIRS name, forward(x, y)"
+        )
     if contract not in _LOSS_METHODS:
         raise ContractError(
             f"{label} does not say how it is called: give the class the attribute contract = "
-            "'pair', 'adversarial' or 'named'"
+            "'names' or 'adversarial'"
         )
     owner = loss if inspect.isclass(loss) else type(loss)
     missing = [m for m in _LOSS_METHODS[contract] if not _defines(owner, m)]
     if missing:
         raise ContractError(f"{label} is {contract} and lacks the method {', '.join(missing)}")
-    if contract == "named":
-        _named_rule(loss, label)
-
-
-def _named_rule(loss: Any, label: str) -> None:
-    side = getattr(loss, "side", "generator")
-    if side not in _SIDES:
-        raise ContractError(f"{label}: side is {side!r}; it is 'generator' or 'discriminator'")
-    reads = getattr(loss, "reads", None)
-    if reads is None and inspect.isclass(loss):
-        return  # it may be set in __init__
-    if isinstance(reads, str):
-        raise ContractError(f'{label}: reads is a str; write a tuple: ("{reads}",)')
-    words = isinstance(reads, tuple) and all(isinstance(name, str) for name in reads)
-    if not words or not (reads or inspect.isclass(loss)):
+    arity = getattr(loss, "arity", 2)
+    if contract == "names" and arity is not None and (not isinstance(arity, int) or arity < 1):
         raise ContractError(
-            f"{label} names no tensors that it reads: set the attribute reads to a tuple of "
-            'names of the recipe, as in reads = ("x_ab", "x_a")'
+            f"{label}: arity is {arity!r}; it is how many names the loss reads at a time, 1 or "
+            "more, or None for any number"
         )
+    if contract == "names" and getattr(loss, "differentiates", False) and arity == 1:
+        raise ContractError(f"{label} differentiates its first tensor by its second: arity is 2")
 
 
 def _contract(
     kind: str,
-    plural: str | None,
+    plural: str,
     summary: str,
     *,
+    ours: bool = False,
     wired: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
     methods: tuple[str, ...] = (),
@@ -162,8 +174,9 @@ def _contract(
     base: str = "",
     rule: Callable[[Any, str], None] | None = None,
 ) -> Contract:
-    group = f"munit_zoo.{plural}" if plural else None
-    return Contract(kind, group, summary, wired, optional, methods, attributes, base, rule)
+    """A row of the table of kinds. ours: only the package itself fills it."""
+    group = None if ours else f"munit_zoo.{plural}"
+    return Contract(kind, plural, group, summary, wired, optional, methods, attributes, base, rule)
 
 
 CONTRACTS: Mapping[str, Contract] = MappingProxyType(
@@ -239,7 +252,7 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
             _contract(
                 "loss",
                 "losses",
-                "A scalar: of a pair of tensors, of a discriminator's logits, or of named tensors.",
+                "A scalar: of tensors that a recipe names, or of a discriminator's logits.",
                 optional=("shapes",),
                 rule=_loss_rule,
             ),
@@ -249,7 +262,7 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
                 "A recipe: a graph of named tensors over the domains.",
                 wired=("domains",),
                 methods=("check_config",),
-                attributes=("inputs", "terms", "critics"),
+                attributes=("inputs", "updates", "translations"),
                 base="munit_zoo.models.TranslationModel",
             ),
             _contract(
@@ -268,14 +281,16 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
             ),
             _contract(
                 "optimizer",
-                None,
+                "optimizers",
                 "Updates parameters from their gradients.",
+                ours=True,
                 methods=("build",),
             ),
             _contract(
                 "schedule",
-                None,
-                "Factor on the learning rate at an iteration.",
+                "schedules",
+                "Factor on learning rates, or on a loss term's weight, at an iteration.",
+                ours=True,
                 methods=("factor",),
             ),
         )

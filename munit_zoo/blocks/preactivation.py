@@ -1,0 +1,118 @@
+"""Residual blocks that normalise and activate before they convolve, and change the size."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from munit_zoo.blocks.conv import Make, conv2d
+from munit_zoo.blocks.norms import AdaIN
+from munit_zoo.blocks.upsampling import folded_conv2d
+
+__all__ = ["PreActivationDown", "PreActivationUp", "StyledNorm"]
+
+
+class PreActivationDown(nn.Module):
+    """(shortcut + residual) / √2, each convolution behind its norm and activation.
+
+    (N, in_channels, H, W) to (N, out_channels, H, W), or to half of that size with `halve`, by
+    averaging. norm: a factory, None for none. The shortcut is a 1×1 convolution where the channels
+    differ.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        norm: Make | None,
+        activation: Make,
+        *,
+        halve: bool,
+    ) -> None:
+        super().__init__()
+        self.first_norm = norm(in_channels) if norm else None
+        self.second_norm = norm(in_channels) if norm else None
+        self.activation = activation()
+        self.first = conv2d(in_channels, in_channels, 3, padding=1)
+        self.second = conv2d(in_channels, out_channels, 3, padding=1)
+        widens = in_channels != out_channels
+        self.shortcut = conv2d(in_channels, out_channels, 1, bias=False) if widens else None
+        self.halves = halve
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x if self.first_norm is None else self.first_norm(x)
+        y = self._halved(self.first(self.activation(y)))
+        y = y if self.second_norm is None else self.second_norm(y)
+        y = self.second(self.activation(y))
+        x = self._halved(x)  # a quarter of the work before the 1×1 convolution, and as good
+        if self.shortcut is not None:
+            x = self.shortcut(x)
+        total: Tensor = (x + y) / math.sqrt(2)
+        return total
+
+    def _halved(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 2) if self.halves else x
+
+
+class PreActivationUp(nn.Module):
+    """(shortcut + residual) / √2 in the other direction, steered by a style through its norms.
+
+    shortcut: whether there is one; the output is the residual alone where not.
+    fold: doubling and convolution in one: the same result for less work.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        style_dim: int,
+        activation: Make,
+        *,
+        double: bool,
+        shortcut: bool,
+        fold: bool,
+    ) -> None:
+        super().__init__()
+        self.first_norm = StyledNorm(in_channels, style_dim)
+        self.second_norm = StyledNorm(out_channels, style_dim)
+        self.activation = activation()
+        self.first = conv2d(in_channels, out_channels, 3, padding=1)
+        self.second = conv2d(out_channels, out_channels, 3, padding=1)
+        narrows = shortcut and in_channels != out_channels
+        self.shortcut = conv2d(in_channels, out_channels, 1, bias=False) if narrows else None
+        self.sums, self.doubles, self.fold = shortcut, double, fold
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        y = self.activation(self.first_norm(x, style))
+        if self.doubles and self.fold and min(y.shape[2:]) > 1:
+            y = folded_conv2d(y, self.first.weight, self.first.bias, "zero")
+        else:
+            y = self.first(self._doubled(y))
+        y = self.second(self.activation(self.second_norm(y, style)))
+        if not self.sums:
+            residual: Tensor = y
+            return residual
+        if self.shortcut is not None:
+            x = self.shortcut(x)  # before the doubling, as on the way down
+        total: Tensor = (self._doubled(x) + y) / math.sqrt(2)
+        return total
+
+    def _doubled(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2.0, mode="nearest") if self.doubles else x
+
+
+class StyledNorm(nn.Module):
+    """AdaIN whose weights, 1 + γ, and biases β are linear in the style."""
+
+    def __init__(self, channels: int, style_dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(style_dim, 2 * channels)
+        self.norm = AdaIN(channels)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        gamma, beta = self.linear(style).chunk(2, dim=1)
+        normed: Tensor = self.norm(x, torch.cat([beta, 1 + gamma], dim=1))
+        return normed

@@ -1,0 +1,109 @@
+"""Checkpoints and options of the reference implementation of CUT and FastCUT.
+
+Its files: `EPOCH_net_NAME.pth`, each the state_dict of one network: G, D, and F, the projection of
+G's features; `train_opt.txt`, its options. Much is CycleGAN's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from munit_zoo.errors import CheckpointError
+from munit_zoo.interop import cyclegan
+from munit_zoo.interop._files import ReadNetworks, load, renamed, shapes_of, tensors_of
+
+__all__ = ["NAMES", "projector_names", "read_checkpoint", "settings_of_options"]
+
+PUBLISHED_LAYERS = (0, 4, 8, 12, 16)
+"""The option `nce_layers`, unless given."""
+
+
+def settings_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Nodes and keys of MODEL, as a config of the recipe `cut` has them.
+
+    options: by the original's names, typed as there. Raises CheckpointError for a network, norm or
+    initialisation that it does not have.
+    """
+    named = {**options, "norm": options["normG"]}
+    nodes = cyclegan.settings_of_options(named)
+    nodes["DISCRIMINATOR"] = cyclegan.critic_of_options(options, options["normD"])
+    downsample = {"DOWNSAMPLE": "strided" if options["no_antialias"] else "blur"}
+    nodes["GENERATOR"] |= downsample
+    nodes["GENERATOR"]["UPSAMPLE"] = "transposed" if options["no_antialias_up"] else "bilinear"
+    if nodes["DISCRIMINATOR"]["NAME"] == "patch":
+        nodes["DISCRIMINATOR"] |= downsample
+    return {
+        **nodes,
+        "LAYERS": [int(layer) for layer in str(options["nce_layers"]).split(",")],
+        "PATCHES": options["num_patches"],
+        "PROJECTOR_DIM": options["netF_nc"],
+        "IDENTITY": options["nce_idt"],
+        "FLIP": options["flip_equivariance"],
+    }
+
+
+def projector_names(names: Iterable[str]) -> dict[str, str]:
+    """The original's names of F's parameters, to ours.
+
+    Raises CheckpointError for a name that is not in there.
+    """
+    found = {}
+    for name in names:
+        match = re.fullmatch(r"mlp_(\d+)\.([02])\.(\w+)", name)
+        if not match:
+            raise CheckpointError(f"{name} is no name in an F of the reference implementation")
+        found[name] = f"heads.{match[1]}.{match[2]}.{match[3]}"
+    return found
+
+
+NAMES = {
+    "G": cyclegan.generator_names,
+    "D": cyclegan.discriminator_names,
+    "F": projector_names,
+}
+"""How the names in each of its networks become ours."""
+
+
+def read_checkpoint(
+    files: Iterable[Path], options: Mapping[str, Any] | None = None
+) -> ReadNetworks:
+    """The networks in some of its files, by the files' names: G, D, F.
+
+    options: of its `train_opt.txt`, for what shapes do not tell: how the networks were initialised,
+    the layers that F projects and how. Without them that is as published.
+    Raises CheckpointError for files that cannot be read, are of another form or do not fit.
+    """
+    files = list(files)
+    networks = [path for path in files if cyclegan.network_of(path) != "F"]
+    read = cyclegan.read_checkpoint(networks, options)
+    settings, weights = read.settings, dict(read.weights)
+    for path in files:
+        if path in networks:
+            continue
+        tensors = tensors_of(load(path), path.name)
+        weights["F"] = renamed(tensors, projector_names)
+        settings |= _projection(tensors, path, options)
+    if options is not None:
+        known = settings_of_options(options)
+        settings |= {key: known[key] for key in ("PATCHES", "IDENTITY", "FLIP")}
+    return ReadNetworks(settings, weights, read.channels)
+
+
+def _projection(
+    tensors: Mapping[str, Tensor], path: Path, options: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """LAYERS and PROJECTOR_DIM of an F."""
+    layers = PUBLISHED_LAYERS if options is None else settings_of_options(options)["LAYERS"]
+    heads = {name.partition(".")[0] for name in tensors}
+    if len(heads) != len(layers):
+        raise CheckpointError(
+            f"{path.name} projects {len(heads)} layers, the options name {len(layers)}: "
+            "give the checkpoint's train_opt.txt"
+        )
+    shapes = shapes_of(tensors)
+    return {"LAYERS": list(layers), "PROJECTOR_DIM": shapes["mlp_0.0.weight"][0]}

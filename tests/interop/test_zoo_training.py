@@ -1,0 +1,274 @@
+"""The zoo's recipes train as the originals do: every case in the folder MUNIT_ZOO_GOLDEN_ZOO.
+
+A case's options become a config, and its recorded batches and draws go through the objects that
+`train` builds: losses, each network's first gradient, and the weights after the last iteration.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from _golden_zoo import Case, cases, replay_dropout
+from _replay import ADVERSARIAL, Replay, adam, directed
+from torch import Tensor
+
+from munit_zoo.interop import cyclegan, starganv2
+
+pytestmark = pytest.mark.golden
+
+LAYOUTS = [False, True]
+
+
+@pytest.fixture(autouse=True)
+def double() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+# CycleGAN and pix2pix
+
+
+def cyclegan_tree(case: Case) -> dict[str, Any]:
+    c = case.config
+    tree = {
+        "MODEL": {
+            "NAME": "cyclegan",
+            "POOL_SIZE": c["pool_size"],
+            **cyclegan.settings_of_options(c),
+        },
+        "LOSSES": {
+            "ADVERSARIAL": {"NAME": ADVERSARIAL[c["gan_mode"]], "CRITIC_WEIGHT": 0.5},
+            "CYCLE_A": {"NAME": "l1", "WEIGHT": c["lambda_A"]},
+            "CYCLE_B": {"NAME": "l1", "WEIGHT": c["lambda_B"]},
+        },
+        "DOMAINS": {"A": {"CHANNELS": c["input_nc"]}, "B": {"CHANNELS": c["output_nc"]}},
+        "OPTIM": {"DEFAULT": adam(c)},
+    }
+    if c["lambda_identity"]:
+        for letter in "AB":
+            weight = c["lambda_identity"] * c[f"lambda_{letter}"]
+            tree["LOSSES"][f"IDENTITY_{letter}"] = {"NAME": "l1", "WEIGHT": weight}
+    return tree
+
+
+def names_of(kind: str) -> Any:
+    """The original's names of a kind of network to ours."""
+    return cyclegan.generator_names if kind.startswith("G") else cyclegan.discriminator_names
+
+
+CYCLEGAN = [
+    pytest.param(c.values[0], layout, share, fused, marks=c.marks, id=f"{c.id}-{i}")
+    for c in cases("cyclegan")
+    for i, (layout, share, fused) in enumerate(
+        itertools.product(LAYOUTS, ("derived", "none"), (True, False))
+    )
+]
+
+
+@pytest.mark.parametrize(("path", "channels_last", "share", "fused"), CYCLEGAN)
+def test_cyclegan_and_pix2pix(path, channels_last, share, fused):
+    case = Case(path)
+    paired = case.info["kind"] == "pix2pix"
+    tree = pix2pix_tree(case) if paired else cyclegan_tree(case)
+    x = directed(case, "step0/")
+    tree["OPTIM"]["DEFAULT"]["FUSED"] = fused
+    tree["ENGINE"] = {
+        "BATCH_SIZE": len(x["x_a"]),
+        "SHARE": share,
+        "CHANNELS_LAST": channels_last,
+    }
+    sizes = {n: tuple(x[f"x_{n}"].shape[2:]) for n in ("a", "b")}
+    replay = Replay(path, tree, sizes)
+    if paired:
+        nets = {n: (p, names_of(n)) for n, p in (("G", "generator"), ("D", "discriminator"))}
+    else:
+        nets = {
+            "G_A": ("b.generator", names_of("G")),
+            "G_B": ("a.generator", names_of("G")),
+            "D_A": ("b.discriminator", names_of("D")),
+            "D_B": ("a.discriminator", names_of("D")),
+        }
+    replay.load(nets)
+    if paired:
+        steps = range(len(case.info["losses"]))
+        masks = [mask for step in steps for mask in case.row(f"step{step}/mask")]
+        replay_dropout(replay.training.model.generator, masks)
+    for step, losses in enumerate(case.info["losses"]):
+        inputs = directed(case, f"step{step}/")
+        if not paired:
+            inputs |= pool_draws(case, step)
+        parts = replay.training.step(inputs, step, rate=losses["lr"])
+        ours = pix2pix_losses(parts, case) if paired else cyclegan_losses(parts, case)
+        replay.losses(step, ours)
+    first, second = (["D"], ["G"]) if paired else (["G_A", "G_B"], ["D_A", "D_B"])
+    replay.gradients(0, first)
+    replay.gradients(1, second)
+    replay.final()
+    replay.check()
+
+
+def pool_draws(case: Case, step: int) -> dict[str, Tensor]:
+    found = {}
+    for letter in "AB":
+        draws = case.under(f"step{step}/fake_{letter}_pool")
+        if draws:
+            found[f"swap_{letter.lower()}"] = draws["p"].double()
+            found[f"slot_{letter.lower()}"] = draws["id"].long()
+        else:
+            count = len(case[f"step{step}/A"])
+            found[f"swap_{letter.lower()}"] = torch.zeros(count)
+            found[f"slot_{letter.lower()}"] = torch.zeros(count, dtype=torch.long)
+    return found
+
+
+def cyclegan_losses(parts: dict[str, Tensor], case: Case) -> dict[str, Any]:
+    c = case.config
+    found = {
+        "loss_G_A": parts["generators/adversarial/d_ab"],
+        "loss_G_B": parts["generators/adversarial/d_ba"],
+        "loss_cycle_A": c["lambda_A"] * parts["generators/cycle_a/x_aba"],
+        "loss_cycle_B": c["lambda_B"] * parts["generators/cycle_b/x_bab"],
+        "loss_D_A": 0.5 * parts["discriminators/adversarial/d_pool_ab"],
+        "loss_D_B": 0.5 * parts["discriminators/adversarial/d_pool_ba"],
+        "loss_G": parts["generators/total"],
+    }
+    if c["lambda_identity"]:
+        found["loss_idt_A"] = (
+            c["lambda_identity"] * c["lambda_B"] * parts["generators/identity_b/x_bb"]
+        )
+        found["loss_idt_B"] = (
+            c["lambda_identity"] * c["lambda_A"] * parts["generators/identity_a/x_aa"]
+        )
+    return {name: value for name, value in found.items() if name in case.info["losses"][0]}
+
+
+def pix2pix_tree(case: Case) -> dict[str, Any]:
+    c = case.config
+    return {
+        "MODEL": {"NAME": "pix2pix", **cyclegan.settings_of_options(c)},
+        "LOSSES": {
+            "ADVERSARIAL": {"NAME": ADVERSARIAL[c["gan_mode"]], "CRITIC_WEIGHT": 0.5},
+            "IMAGE_RECON": {"NAME": "l1", "WEIGHT": c["lambda_L1"]},
+        },
+        "DOMAINS": {"A": {"CHANNELS": c["input_nc"]}, "B": {"CHANNELS": c["output_nc"]}},
+        "OPTIM": {"DEFAULT": adam(c)},
+    }
+
+
+def pix2pix_losses(parts: dict[str, Tensor], case: Case) -> dict[str, Any]:
+    return {
+        "loss_G_GAN": parts["generator/adversarial/d_ab"],
+        "loss_G_L1": case.config["lambda_L1"] * parts["generator/image_recon/x_ab"],
+    }
+
+
+# StarGAN v2
+
+STARGAN2 = {
+    "generator": "generator",
+    "mapping_network": "mapping",
+    "style_encoder": "style_encoder",
+    "discriminator": "discriminator",
+}
+
+
+def starganv2_tree(case: Case) -> dict[str, Any]:
+    c = case.config
+    adam = {
+        "NAME": "adam",
+        "LR": c["lr"],
+        "BETAS": [c["beta1"], c["beta2"]],
+        "WEIGHT_DECAY": c["weight_decay"],
+    }
+    falling = {"NAME": "linear", "START": 0.0, "STOP": 1.0}
+    return {
+        "MODEL": {
+            "NAME": "starganv2_high_pass" if c["w_hpf"] else "starganv2",
+            **starganv2.settings_of_options(c, constants=c["substituted"]),
+        },
+        "LOSSES": {
+            "ADVERSARIAL": {"NAME": "nsgan"},
+            "R1": {"NAME": "r1", "WEIGHT": c["lambda_reg"]},
+            "STYLE_RECON": {"NAME": "l1", "WEIGHT": c["lambda_sty"]},
+            "DIVERSITY": {"NAME": "l1", "WEIGHT": -c["lambda_ds"], "SCHEDULE": falling},
+            "CYCLE_RECON": {"NAME": "l1", "WEIGHT": c["lambda_cyc"]},
+        },
+        "DOMAINS": {f"DOMAIN{index}": {"CHANNELS": 3} for index in range(c["num_domains"])},
+        "DATA": {"NAME": "image_folder", "ROOT": "unused", "SIZE": c["img_size"]},
+        "OPTIM": {"DEFAULT": adam, "NETWORKS": {"MAPPING": {"LR": c["f_lr"]}}},
+        "ENGINE": {"ITERATIONS": c["ds_iter"], "BATCH_SIZE": c["batch_size"]},
+    }
+
+
+STARGANV2 = [
+    pytest.param(c.values[0], *setting, marks=c.marks, id="-".join([c.id, *map(str, setting)]))
+    for c in cases("starganv2")
+    for setting in ((True, "derived"), (False, "none"))
+]
+
+
+@pytest.mark.parametrize(("path", "channels_last", "share"), STARGANV2)
+def test_starganv2(path, channels_last, share):
+    case = Case(path)
+    tree = starganv2_tree(case)
+    tree["ENGINE"] |= {"CHANNELS_LAST": channels_last, "SHARE": share}
+    size = (case.config["img_size"],) * 2
+    replay = Replay(path, tree, {name.lower(): size for name in tree["DOMAINS"]})
+    replay.load(
+        {
+            net: (path, lambda names, net=net: starganv2.names_of(net, names))
+            for net, path in STARGAN2.items()
+        }
+    )
+    for step in range(case.info["iterations"]):
+        given = case.under(f"step{step}")
+        inputs: dict[str, Any] = {
+            "x": given["x_src"],
+            "y": given["y_src"],
+            "x_trg": given["x_ref"],
+            "x_trg2": given["x_ref2"],
+            "y_trg": given["y_trg"],
+            "z": given["z_trg"],
+            "z2": given["z_trg2"],
+        }
+        if case.config["w_hpf"]:
+            inputs |= {
+                "masks": case.row(f"step{step}/masks/src"),
+                "masks_z": case.row(f"step{step}/masks/fake_latent"),
+                "masks_ref": case.row(f"step{step}/masks/fake_ref"),
+            }
+        replay.losses(step, starganv2_losses(replay.training.step(inputs, step), case, step))
+    updates = [
+        ("d_latent", ["discriminator"]),
+        ("d_ref", ["discriminator"]),
+        ("g_latent", ["generator", "mapping_network", "style_encoder"]),
+        ("g_ref", ["generator"]),
+    ]
+    for index, (name, nets) in enumerate(updates):
+        replay.gradients(index, nets, f"step0/grad/{name}")
+    replay.final()
+    replay.check()
+
+
+def starganv2_losses(parts: dict[str, Tensor], case: Case, step: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    recorded = case.info["losses"][step]
+    for theirs, ours in (("latent", "z"), ("ref", "ref")):
+        found |= {
+            f"D/{theirs}_reg": parts[f"discriminator_{ours}/r1/d_real"],
+            f"D/{theirs}_total": parts[f"discriminator_{ours}/total"],
+            f"G/{theirs}_adv": parts[f"generator_{ours}/adversarial/d_{ours}"],
+            f"G/{theirs}_sty": parts[f"generator_{ours}/style_recon/s_fake_{ours}"],
+            f"G/{theirs}_cyc": parts[f"generator_{ours}/cycle_recon/cycle_{ours}"],
+            f"G/{theirs}_ds": parts[f"generator_{ours}/diversity/fake_{ours}"],
+            f"G/{theirs}_total": parts[f"generator_{ours}/total"],
+        }
+        # ours is the sum of what theirs logs apart
+        both = parts[f"discriminator_{ours}/adversarial/d_{ours}"]
+        found[f"D/{theirs}_real"] = both - recorded[f"D/{theirs}_fake"]
+    return found
