@@ -73,12 +73,13 @@ class StyledUnetGenerator(nn.Module):
             outermost, innermost = level == 1, level == levels
             before, width = widths[level - 1], widths[level]
             coded = style_dim if outermost or inject == "all" else 0
-            down = nn.ModuleDict({"conv": conv2d(before + coded, width, 4, stride=2, padding=1)})
-            if not outermost:
-                down["activation"] = activate_down()
-            if not (outermost or innermost):
-                down["norm"] = make_norm(width)
-            self.downs.append(down)
+            self.downs.append(
+                _Down(
+                    None if outermost else activate_down(),
+                    conv2d(before + coded, width, 4, stride=2, padding=1),
+                    None if outermost or innermost else make_norm(width),
+                )
+            )
             received = width if innermost else 2 * width
             made = out_channels if outermost else before
             up: list[nn.Module] = [activate_up(), _enlarging(received, made, upsample)]
@@ -96,19 +97,30 @@ class StyledUnetGenerator(nn.Module):
             if level == 0 or self.everywhere:
                 tiled = style[:, :, None, None].expand(-1, -1, *x.shape[2:])
                 x = torch.cat([x, tiled], dim=1)
-            if level:
-                x = down["activation"](x)
-                if not self.everywhere:
-                    ways[-1] = x
-            x = down["conv"](x)
-            if "norm" in down:
-                x = down["norm"](x)
+            activated, x = down(x)
+            if level and not self.everywhere:
+                ways[-1] = activated
             ways.append(x)
         for level in reversed(range(len(ways))):
             x = self.ups[level](x)
             if level:
                 x = torch.cat([x, ways[level - 1]], dim=1)
         return x
+
+
+class _Down(nn.Module):
+    """The way down of one level: what it activated, and what it made of it."""
+
+    def __init__(
+        self, activation: nn.Module | None, conv: nn.Module, norm: nn.Module | None
+    ) -> None:
+        super().__init__()
+        self.activation, self.conv, self.norm = activation, conv, norm
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        activated = x if self.activation is None else self.activation(x)
+        made = self.conv(activated)
+        return activated, made if self.norm is None else self.norm(made)
 
 
 def _enlarging(in_channels: int, out_channels: int, upsample: str) -> nn.Module:
@@ -253,8 +265,8 @@ class MultiscalePatchGAN(nn.Module):
     """PatchGANs on an image pyramid, narrower at each scale (Zhu et al. 2017, section 4).
 
     Image (N, in_channels, H, W) to a list of logits, one map (N, 1, h, w) a scale, the finest
-    first. Between scales the image is averaged down by 2 (3×3 windows, borders not counted). Scale i is
-    `patch` with dim / 2^i channels, rounded.
+    first. Between scales the image is averaged down by 2 (3×3 windows, borders not counted). Scale
+    i is `patch` with dim / 2^i channels, rounded.
 
     dim, layers, norm, activation, bias, init, init_gain: as those of `patch`; errors, too.
     """

@@ -113,7 +113,7 @@ def _generator_rules(names: list[str]) -> dict[str, str]:
     outer = "model.up.3.weight" if nested else "model.model.5.weight"
     late = 2 if outer in names else 0
     conv = "ups.{}.1.2" if late else "ups.{}.1"
-    rules = {}
+    rules: dict[str, str] = {}
     for level in range(1, deepest + 1):
         up, innermost = conv.format(level - 1), level == deepest
         if nested:
