@@ -24,7 +24,7 @@ from munit_zoo.engine.step import build_optimizers
 from munit_zoo.errors import CheckpointError, UnknownComponentError, UsageError
 from munit_zoo.interop import cut, cyclegan, nvlabs, starganv2
 from munit_zoo.interop._files import ReadNetworks
-from munit_zoo.models import TranslationModel, assemble, create_model
+from munit_zoo.models import TranslationModel, assemble, create_model, translating_networks
 from munit_zoo.models.rehearsal import look
 from munit_zoo.registry import MODELS
 
@@ -118,7 +118,7 @@ def import_checkpoint(
     if moments is None:
         notes.append("without the optimizers' state: train on with --init-from, not with --resume")
     elif not averages:
-        kept = tuple(f"{path}." for path in shadow.translating_networks())
+        kept = tuple(f"{path}." for path in translating_networks(shadow))
         averages = {name: value for name, value in networks.items() if name.startswith(kept)}
         notes.append("no averages were given: they start from the networks")
     if options is None:
@@ -215,7 +215,7 @@ def _absent(
     """
     named = {path: name for name, path in system.networks.items()}
     absent = [path for path in named if not any(name.startswith(f"{path}.") for name in weights)]
-    missing = [path for path in absent if path in shadow.translating_networks()]
+    missing = [path for path in absent if path in translating_networks(shadow)]
     notes = [
         f"{named[path]} ({path}) is not among the files: training starts with a new one"
         for path in absent
@@ -435,7 +435,7 @@ def import_nvlabs(
     tree = nvlabs.config_from_hyperparameters(hyper, kind, source=source)
     resolved = resolve_data(tree, overrides, origin=f"converted from {source}")
     with torch.device("meta"):
-        shadow = create_model(resolved.config)
+        shadow: Any = create_model(resolved.config)
     networks = nvlabs.convert_weights(shadow, weights, critics)
     iteration = nvlabs.iteration_of(gen)
     moments = None
@@ -474,6 +474,7 @@ def _moments(
     config = resolve_data(tree, [*overrides, "LOSSES.PERCEPTUAL=null"], origin=str(file)).config
     states = nvlabs.read_checkpoint(file, "optimizer")
     sizes = {domain.name: (256, 256) for domain in domains_of(config)}  # any will do
+    model: Any
     model, objective, _ = assemble(config, sizes)
     groups = build_optimizers(config, model, objective)
     names = [name for group in groups for name in group.parameters]

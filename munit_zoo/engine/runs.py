@@ -29,7 +29,7 @@ from munit_zoo.config import Config, Resolved, free_on_resume, resolve
 from munit_zoo.engine.acceleration import memory_format
 from munit_zoo.engine.state import Captured, drop_network, load_into, upgrade
 from munit_zoo.errors import CheckpointError, ConfigError, MunitZooError, Problem, UsageError
-from munit_zoo.models import TranslationModel, create_model
+from munit_zoo.models import TranslationModel, create_model, translating_networks
 
 __all__ = [
     "Change",
@@ -457,7 +457,7 @@ def load_model(
         if missing:
             graph, ways = model.graph(), [tuple(way) for way in facts["ways"]]
             graph.translations = {way: graph.translations[way] for way in ways}
-        kept = [path for path in model.translating_networks() if path not in missing]
+        kept = [path for path in translating_networks(model) if path not in missing]
         for path in model.networks():
             if path not in kept:
                 drop_network(model, path)
@@ -468,7 +468,7 @@ def load_model(
 
     model, config = read_newest(Path(path), read)
     layout = memory_format(config, device)
-    model.to(device).to(memory_format=layout)  # type: ignore[call-overload]
+    model.to(device).to(memory_format=layout)
     return model.eval()
 
 
