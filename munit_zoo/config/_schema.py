@@ -65,7 +65,10 @@ class Value:
 
     @property
     def _map(self) -> Any:
-        options = [self.annotation, *typing.get_args(self.annotation)]
+        annotation = self.annotation
+        if typing.get_origin(annotation) is typing.Annotated:
+            annotation = typing.get_args(annotation)[0]
+        options = [annotation, *typing.get_args(annotation)]
         return next((option for option in options if typing.get_origin(option) is dict), None)
 
 
