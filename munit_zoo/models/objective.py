@@ -98,6 +98,7 @@ def place_term(
     """
     problems: list[tuple[str, str]] = []
     known = {update.name: update for update in graph.updates}
+    updates = None if updates is None else tuple(update.lower() for update in updates)
     for update in updates or ():
         if update not in known:
             there = ", ".join(known)
