@@ -52,9 +52,7 @@ class Swap(TranslationModel):
             {"adversarial": [Fool("d_ab")], "image_recon": [("x_aa", "x_a")]},
         ),
     )
-    translations = {
-        ("a", "b"): Translation(source="x_a", output="x_ab", reconstruction="x_aa")
-    }
+    translations = {("a", "b"): Translation(source="x_a", output="x_ab", reconstruction="x_aa")}
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Translate images with a trained run: in drawn styles, in an example's style, between two styles.
 
-    python examples/translate.py runs/mine image.png --to b --example other.png --out translations
+python examples/translate.py runs/mine image.png --to b --example other.png --out translations
 """
 
 from __future__ import annotations
