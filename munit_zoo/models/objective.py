@@ -168,6 +168,8 @@ def _comparing(
     own = graph.terms.get(name, {})
     title, shown = graph.title, name.upper()
     if pairs is not None:
+        if not pairs:
+            raise _Misplaced("PAIRS", "names nothing: leave the term out, or give WEIGHT 0")
         where = updates or tuple(own) or tuple(_for_generators(graph))
         if len(where) > 1 and not updates:
             raise _Misplaced(
