@@ -452,7 +452,12 @@ def load_model(
     def read(run: Run, snapshot: Snapshot) -> tuple[TranslationModel, Config]:
         config = _as_built(run).config
         model = create_model(config)
-        kept = list(translating_networks(model))
+        facts = snapshot.info().get("facts", {})
+        missing = facts.get("missing", [])
+        if missing:
+            graph, ways = model.graph(), [tuple(way) for way in facts["ways"]]
+            graph.translations = {way: graph.translations[way] for way in ways}
+        kept = [path for path in translating_networks(model) if path not in missing]
         for path in model.networks():
             if path not in kept:
                 drop_network(model, path)
