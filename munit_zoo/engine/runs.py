@@ -452,12 +452,13 @@ def load_model(
     def read(run: Run, snapshot: Snapshot) -> tuple[TranslationModel, Config]:
         config = _as_built(run).config
         model = create_model(config)
-        kept = list(model.translating_networks())
-        for path in model.networks():
-            if path not in kept:
-                drop_network(model, path)
         part = "average" if ema and snapshot.has("average") else "networks"
-        weights = snapshot.read(part, only=kept).part(part)
+        only = snapshot.info().get("facts", {}).get("translating")
+        weights = snapshot.read(part, only=only).part(part)
+        for path in model.networks():
+            named = any(name.startswith(f"{path}.") for name in weights)
+            if (path not in only) if only is not None else not named:
+                drop_network(model, path)
         load_into(model, weights, f"{snapshot.folder} ({part})")
         return model, config
 

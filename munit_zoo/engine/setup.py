@@ -3,7 +3,7 @@ what is built, and the run's folder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -223,7 +223,7 @@ def set_up(
         want={slot.rstrip("'") for slot in objective.inputs},
     )
     if opening.init_from is not None:
-        _start_from(model, opening.init_from)
+        _start_from(model, opening.init_from, rehearsal.translating)
     layout = memory_format(config, fabric.device)
     model.to(memory_format=layout)  # type: ignore[call-overload]
     model.train()
@@ -242,8 +242,14 @@ def set_up(
         accumulate=config.ENGINE.ACCUMULATE,
     )
     optimizers = {group.name: group.optimizer for group in groups}
-    average = averaged(config, model)
-    state = TrainingState(model, list(model.networks()), objective.criteria, optimizers, average)
+    state = TrainingState(
+        model,
+        list(model.networks()),
+        objective.criteria,
+        optimizers,
+        averaged(config, model, rehearsal.translating),
+        translating=rehearsal.translating,
+    )
     if opening.snapshot is not None:
         state.restore(opening.snapshot.read(), str(opening.snapshot.folder))
     trainer.accelerate(config)
@@ -265,20 +271,23 @@ def set_up(
     return Setup(run, state, trainer, rates, stream, datasets, inputs, notes)
 
 
-def averaged(config: Config, model: TranslationModel) -> Average | None:
+def averaged(
+    config: Config, model: TranslationModel, translating: Collection[str]
+) -> Average | None:
     """The average that ENGINE asks for: of the networks that the recipe says, else of all that
     translate."""
     engine = engine_settings(config)
-    kept = model.translating_networks()
+    networks = model.networks()
     decays = {}
-    for path in kept:
+    for path in translating:
         if model.averaged is None or {path, path.rpartition(".")[2]} & set(model.averaged):
             decay = entry_of(config.ENGINE.EMA_NETWORKS, path, default=engine.ema)
             if decay is not None:
                 decays[path] = decay
     if not decays:
         return None
-    others = [network for path, network in model.networks().items() if path not in kept]
+    kept = {path: networks[path] for path in translating}
+    others = [network for path, network in networks.items() if path not in kept]
     return Average(model, kept, decays, others=others, warm_up=engine.ema_warmup)
 
 
@@ -363,13 +372,12 @@ def _rehearsal_notes(rehearsal: Rehearsal) -> list[str]:
     return [f"frozen, as no active term reaches it: {n}" for n in rehearsal.unreached_networks()]
 
 
-def _start_from(model: TranslationModel, path: Path) -> None:
+def _start_from(model: TranslationModel, path: Path, translating: Collection[str]) -> None:
     """Weights of another run: averaged ones where they were kept. Networks that only judge may be
     missing, as in a run of another project's generators."""
     _, snapshot = find_snapshot(path)
     captured = snapshot.read("networks", "average")
     weights = {**captured.part("networks"), **captured.part("average")}
-    translating = model.translating_networks()
     for judge, network in model.networks().items():
         if judge not in translating and not any(name.startswith(f"{judge}.") for name in weights):
             weights |= {f"{judge}.{name}": value for name, value in network.state_dict().items()}

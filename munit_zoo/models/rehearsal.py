@@ -125,10 +125,8 @@ def _meta_input(
         if attributes is None:
             return torch.empty(batch, dtype=torch.int64, device="meta")
         return torch.empty(batch, attributes, device="meta")
-    if spec.like is None:
-        shape = model.shape_of_draw(spec)
-    else:
-        shape = tuple(value_of(spec.like).shape[1:])
+    like = spec.like
+    shape = model.shape_of_draw(spec) if like is None else tuple(value_of(like).shape[1:])
     if spec.kind == "permutation":
         return torch.empty(batch, dtype=torch.int64, device="meta")
     kind = torch.int64 if spec.kind == "integer" else torch.get_default_dtype()
