@@ -52,6 +52,8 @@ class ImageFolder(FileDataset):
         transparent comes to lie on white, and CMYK becomes RGB.
     on_bad_image: stop, or skip and list.
     max_pixels: rows times columns of the largest image that is read.
+    reduced_jpeg: decode JPEG that `size` makes less than half as large at 1/2, 1/4 or 1/8: faster,
+        and not quite the same (docs/data.md).
 
     Raises DataError for missing or empty folders and unknown domains, and per image as
     `on_bad_image` says.
@@ -78,6 +80,7 @@ class ImageFolder(FileDataset):
         convert: dict[str, Convert] | Convert = "none",
         on_bad_image: Annotated[OnBadImage, MAY_CHANGE] = "error",
         max_pixels: Positive = MAX_PIXELS,
+        reduced_jpeg: bool = False,
     ) -> None:
         check_domains(
             domain, folders=folders, test_folders=test_folders, size=size, convert=convert
@@ -92,7 +95,13 @@ class ImageFolder(FileDataset):
         )
         labels = labels_from(table, attributes, classes)
         super().__init__(
-            domain, split, pipeline, on_bad_image, max_pixels=max_pixels, labels=labels
+            domain,
+            split,
+            pipeline,
+            on_bad_image,
+            max_pixels=max_pixels,
+            reduced_jpeg=reduced_jpeg,
+            labels=labels,
         )
         self.root = None if root is None else Path(root).expanduser()
         self.folder = _folder(folders, domain)

@@ -57,6 +57,7 @@ class ImageList(FileDataset):
         convert: dict[str, Convert] | Convert = "none",
         on_bad_image: Annotated[OnBadImage, MAY_CHANGE] = "error",
         max_pixels: Positive = MAX_PIXELS,
+        reduced_jpeg: bool = False,
     ) -> None:
         check_domains(domain, size=size, convert=convert)
         pipeline = Pipeline(
@@ -69,7 +70,13 @@ class ImageList(FileDataset):
         )
         labels = labels_from(table, attributes, classes=False)
         super().__init__(
-            domain, split, pipeline, on_bad_image, max_pixels=max_pixels, labels=labels
+            domain,
+            split,
+            pipeline,
+            on_bad_image,
+            max_pixels=max_pixels,
+            reduced_jpeg=reduced_jpeg,
+            labels=labels,
         )
         for where, given in (("LISTS", lists), ("ROOTS", roots or {})):
             for key in given:

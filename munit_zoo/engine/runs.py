@@ -29,7 +29,7 @@ from munit_zoo.config import Config, Resolved, free_on_resume, resolve
 from munit_zoo.engine.acceleration import memory_format
 from munit_zoo.engine.state import Captured, drop_network, load_into, upgrade
 from munit_zoo.errors import CheckpointError, ConfigError, MunitZooError, Problem, UsageError
-from munit_zoo.models import TranslationModel, create_model
+from munit_zoo.models import TranslationModel, create_model, translating_networks
 
 __all__ = [
     "Change",
@@ -452,19 +452,18 @@ def load_model(
     def read(run: Run, snapshot: Snapshot) -> tuple[TranslationModel, Config]:
         config = _as_built(run).config
         model = create_model(config)
-        part = "average" if ema and snapshot.has("average") else "networks"
-        only = snapshot.info().get("facts", {}).get("translating")
-        weights = snapshot.read(part, only=only).part(part)
+        kept = list(translating_networks(model))
         for path in model.networks():
-            named = any(name.startswith(f"{path}.") for name in weights)
-            if (path not in only) if only is not None else not named:
+            if path not in kept:
                 drop_network(model, path)
+        part = "average" if ema and snapshot.has("average") else "networks"
+        weights = snapshot.read(part, only=kept).part(part)
         load_into(model, weights, f"{snapshot.folder} ({part})")
         return model, config
 
     model, config = read_newest(Path(path), read)
     layout = memory_format(config, device)
-    model.to(device).to(memory_format=layout)  # type: ignore[call-overload]
+    model.to(device).to(memory_format=layout)
     return model.eval()
 
 

@@ -268,7 +268,8 @@ class Session:
         if not done:
             return math.nan
         elapsed = time.perf_counter() - self.began
-        return (self.engine.ITERATIONS - self.state.iteration) * elapsed / done
+        left: int = self.engine.ITERATIONS - self.state.iteration
+        return left * elapsed / done
 
     @property
     def _model(self) -> TranslationModel:

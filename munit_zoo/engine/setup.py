@@ -3,7 +3,7 @@ what is built, and the run's folder."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -37,7 +37,7 @@ from munit_zoo.engine.signals import led
 from munit_zoo.engine.state import Average, TrainingState, load_into
 from munit_zoo.engine.step import Trainer, build_optimizers, draw_inputs
 from munit_zoo.errors import DataError, UsageError
-from munit_zoo.models import Objective, Rehearsal, TranslationModel, assemble
+from munit_zoo.models import Objective, Rehearsal, TranslationModel, assemble, translating_networks
 
 __all__ = ["Opening", "Rates", "Setup", "averaged", "open_training", "set_up"]
 
@@ -198,6 +198,26 @@ def _schedule_notes(old: Config, new: Config, start: int) -> list[str]:
     ]
 
 
+def stream_of(
+    config: Config, objective: Objective, datasets: Mapping[str, Dataset], **options: Any
+) -> Batches:
+    """The batches of what a recipe's active terms read; raises DataError as `Batches` does.
+
+    options: workers and processes, as `Batches` takes them.
+    """
+    model = objective.model
+    letters = {letter: domain.name for letter, domain in model.letters.items()}
+    return Batches(
+        datasets,
+        model.graph().inputs,
+        letters or {name: name for name in datasets},
+        seed=config.ENGINE.SEED,
+        batch_size=config.ENGINE.BATCH_SIZE,
+        want={slot.rstrip("'") for slot in objective.inputs},
+        **options,
+    )
+
+
 def set_up(
     opening: Opening, fabric: Fabric, folder: Path, plugins: Sequence[Path], claims: ExitStack
 ) -> Setup:
@@ -209,23 +229,19 @@ def set_up(
     datasets = {"train": training, "test": test}
     sizes = {name: dataset.size for name, dataset in training.items()}
     model, objective, rehearsal = assemble(config, sizes, processes=fabric.world_size)
-    letters = {letter: domain.name for letter, domain in model.letters.items()}
-    stream = Batches(
+    stream = stream_of(
+        config,
+        objective,
         training,
-        model.graph().inputs,
-        letters or {name: name for name in training},
-        seed=config.ENGINE.SEED,
-        batch_size=config.ENGINE.BATCH_SIZE,
         workers=config.ENGINE.WORKERS,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
         pin_memory=fabric.device.type == "cuda",
-        want={slot.rstrip("'") for slot in objective.inputs},
     )
     if opening.init_from is not None:
-        _start_from(model, opening.init_from, rehearsal.translating)
+        _start_from(model, opening.init_from)
     layout = memory_format(config, fabric.device)
-    model.to(memory_format=layout)  # type: ignore[call-overload]
+    model.to(memory_format=layout)
     model.train()
     fabric.to_device(model)
     if rehearsal.partial:
@@ -242,14 +258,8 @@ def set_up(
         accumulate=config.ENGINE.ACCUMULATE,
     )
     optimizers = {group.name: group.optimizer for group in groups}
-    state = TrainingState(
-        model,
-        list(model.networks()),
-        objective.criteria,
-        optimizers,
-        averaged(config, model, rehearsal.translating),
-        translating=rehearsal.translating,
-    )
+    average = averaged(config, model)
+    state = TrainingState(model, list(model.networks()), objective.criteria, optimizers, average)
     if opening.snapshot is not None:
         state.restore(opening.snapshot.read(), str(opening.snapshot.folder))
     trainer.accelerate(config)
@@ -271,23 +281,20 @@ def set_up(
     return Setup(run, state, trainer, rates, stream, datasets, inputs, notes)
 
 
-def averaged(
-    config: Config, model: TranslationModel, translating: Collection[str]
-) -> Average | None:
+def averaged(config: Config, model: TranslationModel) -> Average | None:
     """The average that ENGINE asks for: of the networks that the recipe says, else of all that
     translate."""
     engine = engine_settings(config)
-    networks = model.networks()
+    kept = translating_networks(model)
     decays = {}
-    for path in translating:
+    for path in kept:
         if model.averaged is None or {path, path.rpartition(".")[2]} & set(model.averaged):
             decay = entry_of(config.ENGINE.EMA_NETWORKS, path, default=engine.ema)
             if decay is not None:
                 decays[path] = decay
     if not decays:
         return None
-    kept = {path: networks[path] for path in translating}
-    others = [network for path, network in networks.items() if path not in kept]
+    others = [network for path, network in model.networks().items() if path not in kept]
     return Average(model, kept, decays, others=others, warm_up=engine.ema_warmup)
 
 
@@ -372,12 +379,13 @@ def _rehearsal_notes(rehearsal: Rehearsal) -> list[str]:
     return [f"frozen, as no active term reaches it: {n}" for n in rehearsal.unreached_networks()]
 
 
-def _start_from(model: TranslationModel, path: Path, translating: Collection[str]) -> None:
+def _start_from(model: TranslationModel, path: Path) -> None:
     """Weights of another run: averaged ones where they were kept. Networks that only judge may be
     missing, as in a run of another project's generators."""
     _, snapshot = find_snapshot(path)
     captured = snapshot.read("networks", "average")
     weights = {**captured.part("networks"), **captured.part("average")}
+    translating = translating_networks(model)
     for judge, network in model.networks().items():
         if judge not in translating and not any(name.startswith(f"{judge}.") for name in weights):
             weights |= {f"{judge}.{name}": value for name, value in network.state_dict().items()}

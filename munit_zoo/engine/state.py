@@ -44,9 +44,8 @@ class Captured:
         (`<parameter>/<moment>`; a criterion's parameter is `criteria/<term>.<name>`).
     aliases: per part (`networks`, `average`) the names of tensors that are saved under another
         name, since networks share them.
-    facts: `optimizers`, whose moments it has; without, training cannot resume. `translating`, paths
-        of the networks that a translation needs. `average_updates`, how often the average was
-        updated. `scalars`, optimizer state that is no tensor.
+    facts: `optimizers`, whose moments it has; without, training cannot resume. `average_updates`,
+        how often the average was updated. `scalars`, optimizer state that is no tensor.
     """
 
     iteration: int
@@ -133,9 +132,8 @@ class TrainingState:
     """What an iteration changes.
 
     networks: the whole model; the keys of its state dict begin with networks' paths.
-    paths: these paths, one file each. translating: those that a translation needs.
-    criteria: by term. optimizers: by name; which of them holds a parameter is free to change,
-    moments are kept by the parameter's name.
+    paths: these paths, one file each. criteria: by term. optimizers: by name; which of them holds
+    a parameter is free to change, moments are kept by the parameter's name.
     """
 
     networks: nn.Module
@@ -144,7 +142,6 @@ class TrainingState:
     optimizers: Mapping[str, torch.optim.Optimizer] = field(default_factory=dict)
     average: Average | None = None
     iteration: int = 0
-    translating: Sequence[str] | None = None
 
     def advance(self) -> None:
         """An iteration is done."""
@@ -175,8 +172,6 @@ class TrainingState:
             files["criteria"] = criteria
         if self.optimizers:
             facts["optimizers"] = [*self.optimizers]
-        if self.translating is not None:
-            facts["translating"] = [*self.translating]
         scalars: dict[str, Any] = {}
         for name, _, moments in self._trained():
             for key, value in moments.items():

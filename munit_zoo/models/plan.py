@@ -157,7 +157,7 @@ class Planner:
         return self.graph.needs(names, self.graph.updates[index].takes)
 
     def all_twins(self) -> list[nn.Module]:
-        """The frozen twins that iterations call."""
+        """The frozen twins that iterations call, made now; before a step is compiled as a whole."""
         for code in self.plan(range(len(self.uses))):
             for operation in code.operations:
                 if operation.of is not None:
@@ -242,6 +242,8 @@ class Planner:
 
     def _twin(self, path: str) -> nn.Module:
         network, twin = self.networks[path], self._twins.get(path)
+        if twin is not None and torch.compiler.is_compiling():
+            return twin  # whoever compiles has called `all_twins`; storage cannot be compared there
         if twin is None or _storage(twin) != _storage(network):  # the model was moved since
             twin = self._twins[path] = frozen_twin(network)
         return twin
