@@ -12,8 +12,9 @@ from munit_zoo.domains import Domain
 from munit_zoo.errors import GraphError, MunitZooError, an
 from munit_zoo.registry import CORE, REGISTRIES, Entry, Registry, damaged_metadata, registry
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the latter would load torch
     from munit_zoo.config import Resolved
+    from munit_zoo.data import Dataset
 
 
 def list_components(chosen: argparse.Namespace) -> None:
@@ -292,6 +293,7 @@ def config_check(chosen: argparse.Namespace) -> None:
     """`munit-zoo config check`: names, types, and one step's shapes on the meta device."""
     from munit_zoo.config import bind, domains_of
     from munit_zoo.engine.runs import resolve_config
+    from munit_zoo.engine.setup import stream_of
     from munit_zoo.models import rehearse, smallest_size
 
     resolved = resolve_config(chosen.config, chosen.overrides)
@@ -317,7 +319,8 @@ def config_check(chosen: argparse.Namespace) -> None:
     for name in rehearsal.unreached_networks():
         print(f"frozen, no active term reaches it: {name}")
     if chosen.data:
-        _check_images(data, domains_of(config), every=chosen.data == "all")
+        found = _check_images(data, domains_of(config), every=chosen.data == "all")
+        stream_of(config, rehearsal.objective, found)  # labels and partners that the recipe reads
 
 
 def _print_dropped(resolved: Resolved) -> None:
@@ -340,10 +343,14 @@ def _print_dropped(resolved: Resolved) -> None:
             print("  parameters before the exchange {:,.2f} M, now {:,.2f} M".format(*sizes))
 
 
-def _check_images(data: Any, domains: Sequence[Domain], *, every: bool) -> None:
-    """Prints what is found in each split of each domain; raises DataError for unusable images."""
+def _check_images(data: Any, domains: Sequence[Domain], *, every: bool) -> dict[str, Dataset]:
+    """Prints what is found in each split of each domain; returns the training split's datasets.
+
+    Raises DataError for unusable images.
+    """
     from munit_zoo.errors import DataError, counted
 
+    training: dict[str, Dataset] = {}
     unusable = tried = 0
     for split in ("train", "test"):
         for domain in domains:
@@ -358,6 +365,7 @@ def _check_images(data: Any, domains: Sequence[Domain], *, every: bool) -> None:
                     unusable += len(wrong)
                     continue
             dataset.prepare()
+            training.setdefault(domain.name, dataset)
             known = {k: v for k, v in dataset.describe().items() if v and k != "notes"}
             details = ", ".join(f"{k} {v}" for k, v in known.items())
             print(f"data {split} {domain.key}: {details}")
@@ -367,6 +375,7 @@ def _check_images(data: Any, domains: Sequence[Domain], *, every: bool) -> None:
         raise DataError(f"{counted(unusable, 'image')} of {tried} cannot be used, listed above")
     if tried:
         print(f"every image was tried: {tried}")
+    return training
 
 
 class _Tally:

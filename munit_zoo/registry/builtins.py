@@ -18,6 +18,7 @@ BUILTINS: dict[str, str] = {
         none = munit_zoo.blocks.norms:NoNorm
     """,
     "activation": """
+        elu = munit_zoo.blocks.activations:ELU
         gelu = munit_zoo.blocks.activations:GELU
         lrelu = munit_zoo.blocks.activations:LeakyReLU
         none = munit_zoo.blocks.activations:NoActivation
@@ -32,6 +33,8 @@ BUILTINS: dict[str, str] = {
         timm = munit_zoo.blocks.timm_encoders:TimmContentEncoder
     """,
     "style_encoder": """
+        bicyclegan_conv = munit_zoo.blocks.bicyclegan:BicycleConvEncoder
+        bicyclegan_resnet = munit_zoo.blocks.bicyclegan:BicycleResnetEncoder
         conv = munit_zoo.blocks.style_encoders:ConvStyleEncoder
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2StyleEncoder
         timm = munit_zoo.blocks.timm_encoders:TimmStyleEncoder
@@ -44,6 +47,7 @@ BUILTINS: dict[str, str] = {
         ones = munit_zoo.blocks.generators:Ones
         resnet = munit_zoo.blocks.generators:ResnetGenerator
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Generator
+        styled_unet = munit_zoo.blocks.bicyclegan:StyledUnetGenerator
         unet = munit_zoo.blocks.generators:UnetGenerator
     """,
     "mapping": """
@@ -52,6 +56,7 @@ BUILTINS: dict[str, str] = {
     """,
     "discriminator": """
         multiscale_patch = munit_zoo.blocks.discriminators:MultiscalePatchDiscriminator
+        multiscale_patchgan = munit_zoo.blocks.bicyclegan:MultiscalePatchGAN
         patch = munit_zoo.blocks.discriminators:PatchDiscriminator
         pixel = munit_zoo.blocks.discriminators:PixelDiscriminator
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Discriminator
@@ -86,7 +91,16 @@ BUILTINS: dict[str, str] = {
         side_by_side = munit_zoo.data.side_by_side:SideBySide
     """,
     "metric": """
+        cis = munit_zoo.metrics.classes:ClassScores
+        fidelity = munit_zoo.metrics.fidelity:Fidelity
+        lpips = munit_zoo.metrics.lpips:LPIPSDiversity
+        pairs = munit_zoo.metrics.pairs:Pairs
         shapes = munit_zoo.metrics.shapes:ShapesMetric
+    """,
+    "extractor": """
+        inception = munit_zoo.metrics.extractors:InceptionExtractor
+        timm = munit_zoo.metrics.timm_networks:TimmExtractor
+        torchvision = munit_zoo.metrics.extractors:TorchvisionExtractor
     """,
     "optimizer": """
         adam = munit_zoo.optim.optimizers:Adam

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from munit_zoo.blocks.pools import ImagePool
 from munit_zoo.config import resolve_component
-from munit_zoo.interop import cut, cyclegan, starganv2
+from munit_zoo.interop import bicyclegan, cut, cyclegan, starganv2
 from munit_zoo.interop._files import renamed
 
 pytestmark = pytest.mark.golden
@@ -355,3 +355,107 @@ def test_cut_checkpoint():
         (logits,) = discriminator(fake)
     assert error_of(fake, golden["fake_B"]) < CHECKPOINT_BOUND
     assert error_of(logits, golden["D_fake"]) < CHECKPOINT_BOUND
+
+
+# BicycleGAN
+
+
+def bicyclegan_networks(nodes: dict[str, Any], options: dict[str, Any]) -> dict[str, nn.Module]:
+    """The original's networks by its names, of its options."""
+    channels = options["input_nc"], options["output_nc"]
+    judged = sum(channels) if options["conditional_D"] else channels[1]
+    wired = {
+        "G": ("generator", "GENERATOR", (*channels, nodes["STYLE_DIM"])),
+        "E": ("style_encoder", "STYLE_ENCODER", (channels[1], 2 * nodes["STYLE_DIM"])),
+        "D": ("discriminator", "DISCRIMINATOR", (judged,)),
+        "D2": ("discriminator", "DISCRIMINATOR2", (judged,)),
+    }
+    return {
+        name: build(kind, nodes[key], *given)
+        for name, (kind, key, given) in wired.items()
+        if key in nodes
+    }
+
+
+@pytest.mark.parametrize("path", cases("bicyclegan"))
+def test_bicyclegan(path: Path, double):
+    case = Case(path)
+    options = case.config
+    networks = bicyclegan_networks(bicyclegan.settings_of_options(options), options)
+    for name, network in networks.items():
+        loaded(network, case.under(f"init/{name}"), partial(bicyclegan.names_of, name))
+    masks = case.row("step0/dropout")
+    names = ("x_b", "x_a") if options["direction"] == "BtoA" else ("x_a", "x_b")
+    a, b = (case[f"step0/{name}"].double() / 128 for name in names)
+    half = len(a) // 2
+    generate, encode = networks["G"], networks["E"]
+    with torch.no_grad():
+        mu, logvar = encode(b[:half]).chunk(2, dim=1)
+        z = mu + case["step0/eps"] * (logvar / 2).exp()
+        if masks:
+            replay_dropout(generate, masks)
+        encoded = generate(a[:half], z)
+        drawn = generate(a[:half], case["step0/z_random"])
+        ours = {"mu": mu, "logvar": logvar, "z_encoded": z, "z_random": case["step0/z_random"]}
+        ours |= {"mu2": encode(drawn).chunk(2, dim=1)[0]}
+        ours |= {"fake_B_encoded": encoded[..., ::4, ::4], "fake_B_random": drawn[..., ::4, ::4]}
+        second = "D" if options["use_same_D"] else "D2"
+        for net, name, seen, image in (
+            ("D", "fake_encoded", a[:half], encoded),
+            ("D", "real_encoded", a[:half], b[:half]),
+            (second, "fake_random", a[:half], drawn),
+            (second, "real_random", a[half:], b[half:]),
+        ):
+            judged = torch.cat([seen, image], dim=1) if options["conditional_D"] else image
+            logits = networks[net](judged)
+            for scale, part in enumerate(logits):
+                place = f"{net}/{name}/{scale}"
+                ours[place if f"fwd/{place}" in case else f"{net}/{name}"] = part
+    for name, value in ours.items():
+        case.compare(f"fwd/{name}", value)
+    assert case.worst("fwd/")[1] < BOUND, case.errors
+
+
+@pytest.mark.parametrize("path", cases("bicyclegan"))
+def test_bicyclegan_after_training(path: Path, double):
+    """In evaluation mode, with the last weights."""
+    case = Case(path)
+    options = case.config
+    networks = bicyclegan_networks(bicyclegan.settings_of_options(options), options)
+    for name in ("G", "E"):
+        loaded(networks[name], case.under(f"final/{name}"), partial(bicyclegan.names_of, name))
+        networks[name].eval()
+    last = case.info["iterations"] - 1
+    names = ("x_b", "x_a") if options["direction"] == "BtoA" else ("x_a", "x_b")
+    a, b = (case[f"step{last}/{name}"][:1].double() / 128 for name in names)
+    with torch.no_grad():
+        mu, _ = networks["E"](b).chunk(2, dim=1)
+        for name, code in (("encoded", mu), ("random", case["test/z"][1:2])):
+            case.compare(f"test/fake_B_{name}", networks["G"](a, code)[..., ::4, ::4])
+    assert case.worst("test/fake")[1] < BOUND, case.errors
+
+
+def test_bicyclegan_checkpoint():
+    folder = checkpoint("bicyclegan")
+    options = cyclegan.read_options(folder / "opt.txt")
+    read = bicyclegan.read_checkpoint(folder.glob("*.pth"), options)
+    networks = bicyclegan_networks(read.settings, options)
+    for name, network in networks.items():
+        network.load_state_dict(read.weights[name])
+        network.eval()
+    golden = load_file(folder / "expected.safetensors")
+    a, b, z = golden["x_a"], golden["x_b"], golden["z"]
+    with torch.no_grad():
+        mu, logvar = networks["E"](b).chunk(2, dim=1)
+        ours = {"mu": mu, "logvar": logvar, "fake_B_encoded": networks["G"](a, mu)}
+        ours["fake_B_random"] = torch.cat(
+            [networks["G"](a[:1], code[None]) for code in z]
+            if len(a) == 1
+            else [networks["G"](a, z)]
+        )
+        for net in ("D", "D2"):
+            judged = torch.cat([a, b], dim=1) if options["conditional_D"] else b
+            ours |= {f"{net}/{k}": part for k, part in enumerate(networks[net](judged))}
+    assert set(ours) == set(golden) - {"x_a", "x_b", "z"}
+    errors = {name: error_of(value, golden[name]) for name, value in ours.items()}
+    assert max(errors.values()) < CHECKPOINT_BOUND, errors
