@@ -1,46 +1,80 @@
-"""munit_zoo: multimodal unpaired image-to-image translation as a zoo of components.
+"""munit_zoo: multimodal image-to-image translation as a zoo of components.
 
     import munit_zoo as mz
 
     config = mz.load_config("munit/shapes", "MODEL.STYLE_DIM=16")
-    model = mz.create_model(config)
-    translations = model.translate(x, to="b", styles=10)
+    mz.train(config, run="runs/mine")
+    model = mz.load_model("runs/mine")
+    translations = model.translate(mz.read_image("photo.png"), to="b", styles=10)
 
 Importing the package loads neither torch nor any plug-in; each name below is loaded when used.
+`munit_zoo.errors` has every error that a user can cause.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
+from munit_zoo import errors
 from munit_zoo._version import __version__
 
 if TYPE_CHECKING:
     from munit_zoo.api import (
         create_model,
         describe,
+        evaluate,
         list_components,
         list_configs,
         load_config,
         load_model,
+        load_plugin,
+        read_image,
+        save_image,
+        train,
     )
+    from munit_zoo.models import TranslationModel
+    from munit_zoo.models.cyclegan import CycleGan
+    from munit_zoo.models.munit import Munit
+    from munit_zoo.models.pix2pix import Pix2Pix
+    from munit_zoo.models.starganv2 import StarGanV2
+    from munit_zoo.models.unit import Unit
 
 __all__ = [
+    "CycleGan",
+    "Munit",
+    "Pix2Pix",
+    "StarGanV2",
+    "TranslationModel",
+    "Unit",
     "__version__",
     "create_model",
     "describe",
+    "errors",
+    "evaluate",
     "list_components",
     "list_configs",
     "load_config",
     "load_model",
+    "load_plugin",
+    "read_image",
+    "save_image",
+    "train",
 ]
+
+_RECIPES = {
+    "CycleGan": "munit_zoo.models.cyclegan",
+    "Munit": "munit_zoo.models.munit",
+    "Pix2Pix": "munit_zoo.models.pix2pix",
+    "StarGanV2": "munit_zoo.models.starganv2",
+    "TranslationModel": "munit_zoo.models",
+    "Unit": "munit_zoo.models.unit",
+}
 
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        from munit_zoo import api
-
-        return getattr(api, name)
+        return getattr(importlib.import_module(_RECIPES.get(name, "munit_zoo.api")), name)
     raise AttributeError(f"module 'munit_zoo' has no attribute {name!r}")
 
 

@@ -5,21 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from munit_zoo.config import Config, list_configs, load_config, resolve_data
-from munit_zoo.registry import Description, registry
+from munit_zoo.config import Config, list_configs, load_config, resolve, resolve_data
+from munit_zoo.errors import UsageError
+from munit_zoo.registry import MODELS, Description, registry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
+    from munit_zoo.engine.train import TrainingEnd
+    from munit_zoo.metrics import Report
     from munit_zoo.models import TranslationModel
 
 __all__ = [
     "create_model",
     "describe",
+    "evaluate",
     "list_components",
     "list_configs",
     "load_config",
     "load_model",
+    "load_plugin",
+    "read_image",
+    "save_image",
+    "train",
 ]
 
 
@@ -34,6 +44,11 @@ def create_model(config: Config | str, **settings: Any) -> TranslationModel:
     from munit_zoo.models import create_model as create
 
     if isinstance(config, str):
+        if config not in MODELS and ("/" in config or config.endswith((".yaml", ".yml"))):
+            raise UsageError(
+                f"create_model takes a recipe's name ({', '.join(MODELS.list())}) or a loaded "
+                f'config: write create_model(load_config("{config}"))'
+            )
         model = {"NAME": config, **{key.upper(): _setting(v) for key, v in settings.items()}}
         return create(resolve_data({"MODEL": model}, origin="create_model").config)
     if settings:
@@ -62,6 +77,111 @@ def load_model(
     from munit_zoo.engine.runs import load_model as load
 
     return load(path, device=device, ema=ema)
+
+
+def train(
+    config: Config | str | None = None,
+    *overrides: str,
+    run: str | Path,
+    resume: bool = False,
+    init_from: str | Path | None = None,
+    device: str = "auto",
+) -> TrainingEnd:
+    """Train a model in a run's folder, as `munit-zoo train` does.
+
+    config: a loaded config, a shipped name or a path of a .yaml; None with `resume`: the run's own.
+    overrides: `KEY=VALUE`, on a name or path. init_from: a run whose weights to start from.
+    device: `auto`, `cpu`, `cuda` or `mps`.
+
+    Returns how training ended: its run, iteration, whether it was interrupted. Raises UsageError,
+    ConfigError, DataError or CheckpointError, what was trained being saved.
+    """
+    from munit_zoo.engine.train import train as run_training
+
+    resolved = None
+    if isinstance(config, str):
+        resolved = resolve(config, overrides)
+    elif config is not None:
+        resolved = resolve_data(config.plain(), overrides, origin="mz.train")
+    elif overrides:
+        raise UsageError("overrides go with a config; to resume with others, name the config, too")
+    return run_training(
+        resolved,
+        Path(run),
+        resume=resume,
+        init_from=None if init_from is None else Path(init_from),
+        device=device,
+    )
+
+
+def evaluate(
+    run: str | Path,
+    *metrics: str,
+    seeds: Sequence[int] = (),
+    weights_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+) -> list[Report]:
+    """Reports of metrics on a run's newest snapshot: all of its METRICS, or those named, there or
+    in the registry.
+
+    seeds: of styles, one after another; a report then has means and deviations. weights_dir: where
+    trained weights are looked for first. out: a results file to add the scores to.
+    They are written into the run, too. Raises UsageError for a metric that there is not,
+    WeightsError where one needs weights that are not on disk.
+    """
+    from munit_zoo.engine.evaluate import EvaluationChoice
+    from munit_zoo.engine.evaluate import evaluate as run_evaluation
+
+    return run_evaluation(
+        Path(run),
+        EvaluationChoice(metrics=metrics, seeds=tuple(seeds)),
+        weights=() if weights_dir is None else (Path(weights_dir),),
+        out=None if out is None else Path(out),
+        device=device,
+    )
+
+
+def read_image(path: str | Path, *, value_range: tuple[float, float] | None = None) -> torch.Tensor:
+    """An image file as float32 (1, C, H, W) in [-1, 1], as models take it.
+
+    value_range: values that map to -1 and 1; None for the whole range of 8- and 16-bit integers.
+    Raises DataError for a file that is no image, or numbers that need a range.
+    """
+    from munit_zoo.data.images import read_image as read
+    from munit_zoo.data.images import to_unit
+
+    return to_unit(read(Path(path)), value_range, what=str(path))[None]
+
+
+def save_image(path: str | Path, image: torch.Tensor) -> None:
+    """Write an image (C, H, W), or (1, C, H, W), in [-1, 1] with 8 bits a channel.
+
+    The suffix decides the format: PNG, TIFF, JPEG and others. Values beyond are clipped. Raises
+    UsageError for a batch of several, DataError for what a format cannot hold.
+    """
+    import numpy as np
+
+    from munit_zoo.data.images import from_unit, write_image
+
+    if image.dim() == 4 and len(image) == 1:
+        image = image[0]
+    if image.dim() != 3:
+        raise UsageError(
+            f"save_image writes one image (C, H, W), got {tuple(image.shape)}: write several one "
+            "by one"
+        )
+    write_image(Path(path), from_unit(image.detach().float().clamp(-1, 1), np.uint8))
+
+
+def load_plugin(file: str | Path) -> None:
+    """Make the components of a Python file known by name, as `--plugin` does.
+
+    It is executed: a file of one's own. Raises UsageError for a file that cannot be used.
+    """
+    from munit_zoo.registry import load_plugin_file
+
+    load_plugin_file(Path(file))
 
 
 def list_components(kind: str, pattern: str = "*") -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -127,9 +127,7 @@ class Trainer:
         check_acceleration(config, self.fabric.device, self.fabric.world_size)
         if config.ENGINE.COMPILE != "off":
             networks = [*self.model.networks().values(), *self.objective.planner.all_twins()]
-            compile_networks(
-                [*networks, *networks_in(self.objective)], config.ENGINE.COMPILE
-            )
+            compile_networks([*networks, *networks_in(self.objective)], config.ENGINE.COMPILE)
         if config.ENGINE.CUDA_GRAPHS:
             for group in self.groups:
                 make_capturable(group.optimizer, self.fabric.device)
@@ -205,8 +203,8 @@ def _parts(inputs: Mapping[str, Tensor], count: int) -> list[Mapping[str, Tensor
     batch = max(len(value) for value in inputs.values())
     if batch % count:
         raise UsageError(
-            f"a batch of {batch} cannot be computed in {count} equal parts: change ENGINE.BATCH_SIZE "
-            "or ENGINE.ACCUMULATE"
+            f"a batch of {batch} cannot be computed in {count} equal parts: change "
+            "ENGINE.BATCH_SIZE or ENGINE.ACCUMULATE"
         )
     size = batch // count
     return [
@@ -253,5 +251,3 @@ def draw_inputs(
                 batch_size=batch_size,
             )
     return found
-
-

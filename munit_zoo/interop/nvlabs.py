@@ -21,8 +21,8 @@ __all__ = [
     "config_from_hyperparameters",
     "convert_adam_state",
     "convert_weights",
-    "infer_hyperparameters",
     "downsamples_of",
+    "infer_hyperparameters",
     "iteration_of",
     "part_of",
     "read_checkpoint",
@@ -417,9 +417,7 @@ def targets_of(module: nn.Module, kind: str, downsamples: int) -> dict[str, str]
     return targets
 
 
-def convert_weights(
-    model: TwoDomainModel, gen: Weights, dis: Weights | None
-) -> dict[str, Tensor]:
+def convert_weights(model: TwoDomainModel, gen: Weights, dis: Weights | None) -> dict[str, Tensor]:
     """Our tensors, by the model's own names, of the reference's.
 
     model: of the right shapes, on any device; its weights are not touched. dis: None leaves the

@@ -208,7 +208,7 @@ class Graph:
         translations = dict(declared)
         for (source, target), translation in declared.items():
             way = (self._exchange_part(source), self._exchange_part(target))
-            fields = {
+            fields: dict[str, Any] = {
                 key: self.exchange(value) if isinstance(value, str) else value
                 for key, value in vars(translation).items()
             }
@@ -299,7 +299,9 @@ class Graph:
 
         def visit(name: str, chain: tuple[str, ...]) -> Iterator[str]:
             if name in chain:
-                yield "the tensors form a cycle: " + " -> ".join([*chain[chain.index(name) :], name])
+                yield "the tensors form a cycle: " + " -> ".join(
+                    [*chain[chain.index(name) :], name]
+                )
                 return
             if name in state or name not in self.nodes:
                 return

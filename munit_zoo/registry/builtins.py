@@ -86,18 +86,27 @@ BUILTINS: dict[str, str] = {
         side_by_side = munit_zoo.data.side_by_side:SideBySide
     """,
     "metric": """
+        cis = munit_zoo.metrics.classes:ClassScores
+        fidelity = munit_zoo.metrics.fidelity:Fidelity
+        lpips = munit_zoo.metrics.lpips:LPIPSDiversity
+        pairs = munit_zoo.metrics.pairs:Pairs
         shapes = munit_zoo.metrics.shapes:ShapesMetric
     """,
+    "extractor": """
+        inception = munit_zoo.metrics.extractors:InceptionExtractor
+        timm = munit_zoo.metrics.timm_networks:TimmExtractor
+        torchvision = munit_zoo.metrics.extractors:TorchvisionExtractor
+    """,
     "optimizer": """
-        adam = munit_zoo.engine.optim:Adam
-        adamw = munit_zoo.engine.optim:AdamW
-        rmsprop = munit_zoo.engine.optim:RMSprop
-        sgd = munit_zoo.engine.optim:SGD
+        adam = munit_zoo.optim.optimizers:Adam
+        adamw = munit_zoo.optim.optimizers:AdamW
+        rmsprop = munit_zoo.optim.optimizers:RMSprop
+        sgd = munit_zoo.optim.optimizers:SGD
     """,
     "schedule": """
-        constant = munit_zoo.engine.schedules:Constant
-        cosine = munit_zoo.engine.schedules:Cosine
-        linear = munit_zoo.engine.schedules:Linear
-        step = munit_zoo.engine.schedules:Step
+        constant = munit_zoo.optim.schedules:Constant
+        cosine = munit_zoo.optim.schedules:Cosine
+        linear = munit_zoo.optim.schedules:Linear
+        step = munit_zoo.optim.schedules:Step
     """,
 }

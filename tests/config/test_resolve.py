@@ -142,7 +142,10 @@ def test_unknown_keys_have_suggestions():
         ("LOSSES.X={NAME: l1, PAIRS: [[x_ab, x_q]]}", "computes no 'x_q'"),
         ("LOSSES.X={NAME: l1, PAIRS: [[x_ab]]}", r"reads 2 tensors at a time, got [x_ab]"),
         ("LOSSES.X={NAME: gaussian_kl, PAIRS: [[c_a, c_b]]}", "reads 1 tensor at a time"),
-        ("LOSSES.X={NAME: hinge, PAIRS: [[x_ab, x_a]]}", "are for losses that compare tensors; the loss Hinge"),
+        (
+            "LOSSES.X={NAME: hinge, PAIRS: [[x_ab, x_a]]}",
+            "are for losses that compare tensors; the loss Hinge",
+        ),
         ("LOSSES.IMAGE_RECON.NAME=hinge", "compares tensors; the loss Hinge is adversarial"),
         ("DOMAINS.C={}", "translates between 2 domains; the config has 1: C"),
         ("MODEL.STYLE_DIM", "an override is KEY=VALUE"),

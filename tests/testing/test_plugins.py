@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from munit_zoo.errors import UsageError
-from munit_zoo.testing.new_plugin import KINDS, write_plugin
+from munit_zoo.scaffold import KINDS, write_plugin
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "plugins" / "munit-zoo-template"

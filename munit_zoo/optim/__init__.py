@@ -1,0 +1,3 @@
+"""Optimizers, and schedules of rates and of weights, as components."""
+
+__all__: list[str] = []
