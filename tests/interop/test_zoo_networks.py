@@ -249,13 +249,16 @@ def test_starganv2_settings_follow_from_names_and_shapes(path: Path):
     nodes = starganv2.settings_of_options(options, options["substituted"])
     weights = {name: case.under(f"init/{name}") for name in starganv2.NETWORKS}
     told = starganv2.settings_of_weights(weights)
-    assert told["STYLE_DIM"] == nodes["STYLE_DIM"]
-    assert told["LATENT_DIM"] == nodes["LATENT_DIM"]
-    for kind in starganv2.NETWORKS.values():
-        expected = as_told(kind, nodes[kind.upper()])
-        if "hpf.filter" not in weights["generator"] and kind == "generator":
-            expected["HIGH_PASS"] = 0.0
-        assert as_told(kind, told[kind.upper()]) == expected
+    for key in ("STYLE_DIM", "LATENT_DIM"):
+        assert told[key] == nodes[key]
+    if "hpf.filter" in weights["generator"]:
+        expected = pytest.approx(nodes["GENERATOR"]["HIGH_PASS"], abs=1e-6)
+        assert told["GENERATOR"]["HIGH_PASS"] == expected
+    # widths have several spellings where they do not reach their limit
+    with torch.device("meta"):
+        ours, theirs = (starganv2_networks(n, options["num_domains"]) for n in (told, nodes))
+    for name, network in ours.items():
+        assert shapes_of(network.state_dict()) == shapes_of(theirs[name].state_dict())
 
 
 @pytest.mark.parametrize("kind", ["ema", "live"])
