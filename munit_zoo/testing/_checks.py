@@ -17,6 +17,7 @@ from torch import Tensor
 from munit_zoo.config import Config, dump, parse_text, resolve_component
 from munit_zoo.errors import ConfigError, MunitZooError
 from munit_zoo.registry import SlotDefault
+from munit_zoo.testing._gradients import check_gradients
 from munit_zoo.testing._kit import ConformanceError
 from munit_zoo.testing.recipes import Iteration
 from munit_zoo.testing.subjects import DOMAINS, KINDS, Subject, build, fail, subject_of, tensors
@@ -64,6 +65,13 @@ def _gradient(kind: str, name: str, settings: Mapping[str, Any]) -> None:
     trained = [p for critic in subject.critics.values() for p in critic.parameters()]
     if all(t.grad is None for t in [*inputs, *trained]):
         fail("no gradient reaches its inputs: is something detached?")
+
+
+def _derivatives(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+    with _default_dtype(torch.float64):
+        subject = subject_of(kind, name, settings)
+        subject.module.train(not getattr(subject.module, "detaches", False))
+        check_gradients(subject)
 
 
 def _updates(kind: str, name: str, settings: Mapping[str, Any]) -> None:
@@ -229,6 +237,7 @@ _MODULE_CHECKS: dict[str, Run] = {
     "builds from defaults": _defaults,
     "shapes and dtypes": _shapes,
     "gradient reaches every parameter": _gradient,
+    "gradient is its derivative in either layout": _derivatives,
     "state_dict round trip": _state,
     "deterministic under a seed": _deterministic,
     "builds on meta": _meta,
@@ -246,6 +255,8 @@ _MODEL_CHECKS: dict[str, Run] = {
     "translates": _translates,
 }
 del _MODEL_CHECKS["compiles without a break"]  # each update does, an iteration does not
+# a recipe's networks are differentiated one by one: all together, at their sizes, take minutes
+del _MODEL_CHECKS["gradient is its derivative in either layout"]
 
 
 # Datasets

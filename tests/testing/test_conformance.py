@@ -116,6 +116,8 @@ def test_datasets_of_files(tmp_path):
 
 # The kit itself
 
+SLOPES = "gradient is its derivative in either layout"
+
 
 class Base(nn.Module):
     """A norm that does nothing wrong."""
@@ -184,12 +186,53 @@ class Proud(Base):
         return super().forward(x) * factor
 
 
+class Mislaid(Base):
+    """At one sample, its CPU backward takes a channels-last gradient for a contiguous one."""
+
+    def forward(self, x):
+        return torch.instance_norm(x, None, None, None, None, True, 0.0, 1e-5, False) * self.weight
+
+
+class Doubling(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x + x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class Halved(Base):
+    def forward(self, x):
+        return super().forward(Doubling.apply(x))
+
+
+class Holding(Base):
+    """Differentiates through the map, and holds its mean constant."""
+
+    def forward(self, x):
+        return super().forward(x) * x.mean((2, 3), keepdim=True).detach()
+
+
+class HoldingOpenly(Holding):
+    detaches = True
+
+
+class HoldingMislaid(Mislaid):
+    detaches = True
+
+
 @pytest.mark.parametrize(
     ("component", "check", "advice"),
     [
         (Crooked, "shapes and dtypes", "a norm keeps the shape"),
         (Idle, "gradient reaches every parameter", "unused: use it in forward"),
         (Detached, "gradient reaches every parameter", "is something detached"),
+        (Mislaid, SLOPES, "with 1 sample.*mistakes the one layout for the other"),
+        (HoldingMislaid, SLOPES, "with 1 sample.*mistakes the one layout for the other"),
+        (Halved, SLOPES, "with 2 samples.*is a backward of its own wrong"),
+        (Holding, SLOPES, "set detaches = True"),
         (Forgetful, "state_dict round trip", "registered buffers"),
         (Capricious, "deterministic under a seed", "torch's generator alone"),
         (Reading, "builds on meta", "read no values"),
@@ -512,7 +555,8 @@ def test_a_penalty_is_checked_on_a_discriminator(registered):
     registered("loss", Slope)
     check_component("loss", "test_fault")
     assert "compiles without a break" not in {c.name for c in checks("loss", "test_fault")}
-    assert "compiles without a break" in {c.name for c in checks("loss", "l1")}
+    assert SLOPES not in {c.name for c in checks("model", "munit")}
+    assert {"compiles without a break", SLOPES} <= {c.name for c in checks("loss", "l1")}
 
 
 # Recipes
@@ -635,8 +679,9 @@ def test_a_recipes_fault_is_told_to_its_author(registered, recipe, message: str)
         first_failure("model", "test_fault")
 
 
-def test_a_flawless_component_passes():
-    NORMS.register("test_fine")(Base)
+@pytest.mark.parametrize("component", [Base, HoldingOpenly])
+def test_a_flawless_component_passes(component):
+    NORMS.register("test_fine")(component)
     try:
         check_component("norm", "test_fine")
     finally:
