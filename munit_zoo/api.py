@@ -10,6 +10,8 @@ from munit_zoo.errors import UsageError
 from munit_zoo.registry import MODELS, Description, registry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from munit_zoo.engine.train import TrainingEnd
@@ -112,14 +114,32 @@ def train(
     )
 
 
-def evaluate(run: str | Path, *metrics: str, device: str = "auto") -> list[Report]:
-    """Reports of the metrics of a run's config, all or those named, on its newest snapshot.
+def evaluate(
+    run: str | Path,
+    *metrics: str,
+    seeds: Sequence[int] = (),
+    weights_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+) -> list[Report]:
+    """Reports of metrics on a run's newest snapshot: all of its METRICS, or those named, there or
+    in the registry.
 
-    They are written into the run, too. Raises UsageError for a metric that the config lacks.
+    seeds: of styles, one after another; a report then has means and deviations. weights_dir: where
+    trained weights are looked for first. out: a results file to add the scores to.
+    They are written into the run, too. Raises UsageError for a metric that there is not,
+    WeightsError where one needs weights that are not on disk.
     """
+    from munit_zoo.engine.evaluate import EvaluationChoice
     from munit_zoo.engine.evaluate import evaluate as run_evaluation
 
-    return run_evaluation(Path(run), metrics=metrics, device=device)
+    return run_evaluation(
+        Path(run),
+        EvaluationChoice(metrics=metrics, seeds=tuple(seeds)),
+        weights=() if weights_dir is None else (Path(weights_dir),),
+        out=None if out is None else Path(out),
+        device=device,
+    )
 
 
 def read_image(path: str | Path, *, value_range: tuple[float, float] | None = None) -> torch.Tensor:
@@ -148,7 +168,8 @@ def save_image(path: str | Path, image: torch.Tensor) -> None:
         image = image[0]
     if image.dim() != 3:
         raise UsageError(
-            f"save_image writes one image (C, H, W), got {tuple(image.shape)}: write them one by one"
+            f"save_image writes one image (C, H, W), got {tuple(image.shape)}: write several one "
+            "by one"
         )
     write_image(Path(path), from_unit(image.detach().float().clamp(-1, 1), np.uint8))
 

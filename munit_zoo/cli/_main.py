@@ -36,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     module, _, function = chosen.run.partition(":")
     try:
+        if function != "list_components":  # which is to be quick, and needs none
+            from munit_zoo.registry import spare_others
+
+            spare_others()
         for file in getattr(chosen, "plugin", None) or ():
             from munit_zoo.registry import load_plugin_file
 
@@ -148,11 +152,78 @@ def _parser() -> argparse.ArgumentParser:
     _device(command)
     _plugin(command)
 
-    command = _add(commands, "evaluate", "_run:evaluate", "score a run with its config's metrics")
-    command.add_argument("path", metavar="RUN", type=Path, help="a run's or snapshot's folder")
-    command.add_argument("--metric", action="append", default=[], help="only these")
+    command = _add(commands, "evaluate", "_run:evaluate", "score runs, by their METRICS or others")
+    command.add_argument(
+        "paths", metavar="RUN|KEY=VALUE", nargs="+", help="runs' or snapshots' folders; METRICS.…"
+    )
+    command.set_defaults(overrides=[])
+    command.add_argument(
+        "--metrics",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="of the run's METRICS or of `list metric`; all of METRICS",
+    )
+    command.add_argument("--inputs", type=int, metavar="N", help="test images a direction")
+    command.add_argument("--styles", type=int, metavar="N", help="styles (or pairs) of each")
+    command.add_argument(
+        "--seeds", type=int, nargs="+", default=[], metavar="SEED", help="of styles: one after all"
+    )
+    _weights(command)
+    command.add_argument("--out", type=Path, metavar="FILE.json", help="add the scores to a file")
     _device(command)
     _plugin(command)
+
+    command = _add(commands, "report", "_run:report", "tables of results files")
+    command.add_argument("results", nargs="+", type=Path, metavar="RESULTS.json")
+    forms = command.add_mutually_exclusive_group()
+    for form in ("md", "html", "csv", "latex"):
+        forms.add_argument(f"--{form}", dest="form", action="store_const", const=form)
+    command.set_defaults(form="md")
+    command.add_argument(
+        "--separate", action="store_true", help="a table a protocol, where there are several"
+    )
+    command.add_argument("--out", type=Path, metavar="FILE", help="instead of printing it")
+
+    classifier = commands.add_parser("classifier", help="classifiers for the metric cis")
+    classifier.set_defaults(run="_show:config_help", parser=classifier)
+    actions = classifier.add_subparsers(title="actions", metavar="ACTION")
+    command = _add(actions, "train", "_run:train_classifier", "tell a folder's classes apart")
+    command.add_argument("folder", type=Path, help="with a folder of images for each class")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE.safetensors")
+    command.add_argument("--model", default="resnet18", help="any of timm's (resnet18)")
+    command.add_argument("--weights", metavar="FILE", help="to start from; chance without")
+    command.add_argument("--size", type=int, default=128, help="side of the images (128)")
+    command.add_argument("--epochs", type=int, default=10)
+    command.add_argument("--batch", type=int, default=32)
+    command.add_argument("--rate", type=float, default=1e-3, help="learning rate (0.001)")
+    command.add_argument("--head-only", action="store_true", help="train the last layer alone")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--overwrite", action="store_true", help="replace FILE")
+    _weights(command, download=False)
+    _device(command)
+
+    command = _add(
+        commands,
+        "perceptual-study",
+        "_run:perceptual_study",
+        "what instance norm does to VGG-16's distances",
+    )
+    command.add_argument("folder_a", type=Path, metavar="FOLDER_A")
+    command.add_argument("folder_b", type=Path, metavar="FOLDER_B")
+    command.add_argument(
+        "--scenes", type=Path, required=True, metavar="SCENES.csv", help="columns file and scene"
+    )
+    command.add_argument("--out", type=Path, default=Path("perceptual-study"), help="folder")
+    command.add_argument("--layers", nargs="+", metavar="LAYER", help="relu1_2 … relu5_3")
+    command.add_argument(
+        "--vgg", default="IMAGENET1K_V1", metavar="WEIGHTS", help="torchvision's name, or a file"
+    )
+    command.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="resize to (the first image's)"
+    )
+    _weights(command)
+    _device(command)
 
     command = _add(commands, "samples", "_run:samples", "write images of a config's dataset")
     _config(command)
@@ -234,6 +305,21 @@ def _config(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", help="a shipped name, or a path ending in .yaml")
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     _plugin(command)
+
+
+def _weights(command: argparse.ArgumentParser, *, download: bool = True) -> None:
+    command.add_argument(
+        "--weights-dir",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="look for trained weights here first, then in MUNIT_ZOO_WEIGHTS and torch's cache",
+    )
+    if download:
+        command.add_argument(
+            "--download", action="store_true", help="fetch trained weights that are nowhere"
+        )
 
 
 def _device(command: argparse.ArgumentParser) -> None:

@@ -6,7 +6,8 @@ import argparse
 import math
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -164,18 +165,35 @@ def translate(chosen: argparse.Namespace) -> None:
 
 def evaluate(chosen: argparse.Namespace) -> None:
     """`munit-zoo evaluate`."""
+    from munit_zoo.engine.evaluate import EvaluationChoice
     from munit_zoo.engine.evaluate import evaluate as run_evaluation
     from munit_zoo.engine.runs import find_snapshot
 
-    reports = run_evaluation(
-        chosen.path,
-        metrics=tuple(name.lower() for name in chosen.metric),
-        device=chosen.device,
-        progress=lambda text: print(text, file=sys.stderr),
+    words = [*chosen.paths, *chosen.overrides]
+    paths = [Path(word) for word in words if "=" not in word or Path(word).exists()]
+    overrides = tuple(word for word in words if Path(word) not in paths)
+    overrides += tuple(word for word in chosen.metrics if "=" in word)  # behind --metrics
+    choice = EvaluationChoice(
+        metrics=tuple(word for word in chosen.metrics if "=" not in word),
+        overrides=overrides,
+        inputs=chosen.inputs,
+        styles=chosen.styles,
+        seeds=tuple(chosen.seeds),
     )
+    with _told() as tell:
+        reports = run_evaluation(
+            paths,
+            choice,
+            weights=chosen.weights_dir,
+            download=chosen.download,
+            device=chosen.device,
+            out=chosen.out,
+            progress=tell,
+        )
     console = Console(width=None if sys.stdout.isatty() else 120)
     for report in reports:
-        table = Table(title=report.title, title_justify="left")
+        run = f" · {report.details['run']}" if len(paths) > 1 else ""
+        table = Table(title=report.title + run, title_justify="left")
         table.add_column("")
         for column in report.columns:
             table.add_column(column, justify="right")
@@ -186,7 +204,100 @@ def evaluate(chosen: argparse.Namespace) -> None:
         console.print(table)
         for note in report.notes:
             console.print(note, style="dim", highlight=False, soft_wrap=True)
-    print(f"page: {find_snapshot(chosen.path)[0].folder / 'index.html'}")
+    for path in paths:
+        print(f"page: {find_snapshot(path)[0].folder / 'index.html'}")
+    if chosen.out is not None:
+        print(f"results: {chosen.out} (munit-zoo report {chosen.out})")
+
+
+def report(chosen: argparse.Namespace) -> None:
+    """`munit-zoo report`."""
+    from munit_zoo.engine.results import read_results, render, tables
+    from munit_zoo.errors import UsageError
+
+    records = []
+    for file in chosen.results:
+        found = read_results(file)
+        if not found:
+            raise UsageError(f"{file} holds no results" if file.exists() else f"no file {file}")
+        records += found
+    text = render(tables(records, separate=chosen.separate), chosen.form)
+    if chosen.out is None:
+        print(text, end="")
+    else:
+        chosen.out.parent.mkdir(parents=True, exist_ok=True)
+        chosen.out.write_text(text, encoding="utf-8")
+        print(f"report: {chosen.out}")
+
+
+def train_classifier(chosen: argparse.Namespace) -> None:
+    """`munit-zoo classifier train`."""
+    from munit_zoo.engine.classifier import ClassifierSettings
+    from munit_zoo.engine.classifier import train_classifier as run_training
+    from munit_zoo.weights import looking_in
+
+    settings = ClassifierSettings(
+        model=chosen.model,
+        weights=chosen.weights,
+        size=chosen.size,
+        epochs=chosen.epochs,
+        batch=chosen.batch,
+        rate=chosen.rate,
+        head_only=chosen.head_only,
+        seed=chosen.seed,
+    )
+    with looking_in(*chosen.weights_dir), _told() as tell:
+        done = run_training(
+            chosen.folder,
+            chosen.out,
+            settings,
+            device=chosen.device,
+            overwrite=chosen.overwrite,
+            progress=tell,
+        )
+    classes = ", ".join(f"{name} ({count})" for name, count in done.classes.items())
+    print(f"{len(done.classes)} classes: {classes}")
+    print(f"accuracy on held-out images: {done.accuracy:.3f}")
+    print(f"{done.file}, SHA-256 {done.sha256}")
+    print(f"use it with: munit-zoo evaluate RUN --metrics cis METRICS.CIS.CLASSIFIER={done.file}")
+
+
+def perceptual_study(chosen: argparse.Namespace) -> None:
+    """`munit-zoo perceptual-study`."""
+    from munit_zoo.engine.perceptual_study import LAYERS
+    from munit_zoo.engine.perceptual_study import perceptual_study as run_study
+    from munit_zoo.weights import looking_in
+
+    with looking_in(*chosen.weights_dir, download=chosen.download), _told() as tell:
+        study = run_study(
+            chosen.folder_a,
+            chosen.folder_b,
+            chosen.scenes,
+            chosen.out,
+            layers=chosen.layers or LAYERS,
+            weights=chosen.vgg,
+            size=tuple(chosen.size) if chosen.size else None,
+            device=chosen.device,
+            progress=tell,
+        )
+    pairs = study.about["pairs"]
+    print(
+        f"share of {pairs['same_scene']} pairs (same scene, other domain) that are closer than "
+        f"{pairs['same_domain']} pairs (same domain, other scene):"
+    )
+    print(study.markdown(), end="")
+    print(f"page: {chosen.out / 'index.html'}")
+
+
+@contextmanager
+def _told() -> Iterator[Callable[[str], None]]:
+    """Progress on stderr: one line that changes in a terminal, lines elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda text: print(text, file=sys.stderr)
+        return
+    with console.status("") as status:
+        yield lambda text: status.update(text)
 
 
 def samples(chosen: argparse.Namespace) -> None:

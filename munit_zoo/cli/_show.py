@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from munit_zoo.domains import Domain
 from munit_zoo.errors import GraphError, an
-from munit_zoo.registry import CORE, REGISTRIES, Entry, Registry, registry
+from munit_zoo.registry import CORE, REGISTRIES, Entry, Registry, damaged_metadata, registry
 
 if TYPE_CHECKING:  # it would load torch
     from munit_zoo.data import Dataset
@@ -152,6 +152,8 @@ def doctor(_: argparse.Namespace) -> int:
     for variable in ("MUNIT_ZOO_PLUGINS", "MUNIT_ZOO_STRICT_PLUGINS", "MUNIT_ZOO_CACHE"):
         if variable in os.environ:
             print(f"{variable}={os.environ[variable]}")
+    for folder, reason in damaged_metadata():
+        print(f"damaged metadata, over which other packages may stumble: {folder}: {reason}")
     problems = _plugins_report()
     for problem in problems:
         print(problem)

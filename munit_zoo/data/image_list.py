@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from munit_zoo.data._files import FileDataset, OnBadImage, check_domains, labels_from
 from munit_zoo.data.images import MAX_PIXELS, shown
@@ -18,6 +18,7 @@ from munit_zoo.data.transforms import (
 )
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError, suggest
+from munit_zoo.registry import MAY_CHANGE
 from munit_zoo.registry.ranges import Positive
 
 __all__ = ["ImageList"]
@@ -44,17 +45,17 @@ class ImageList(FileDataset):
         domain: Domain,
         split: Literal["train", "test"],
         *,
-        lists: dict[str, str],
-        roots: dict[str, str] | None = None,
-        root: str | None = None,
-        table: str | None = None,
+        lists: Annotated[dict[str, str], MAY_CHANGE],
+        roots: Annotated[dict[str, str] | None, MAY_CHANGE] = None,
+        root: Annotated[str | None, MAY_CHANGE] = None,
+        table: Annotated[str | None, MAY_CHANGE] = None,
         attributes: tuple[str, ...] | None = None,
         size: Positive | dict[str, Positive] | None = 256,
         crop: Crop = None,
         flip: bool = True,
         interpolation: Interpolation = "bilinear",
         convert: dict[str, Convert] | Convert = "none",
-        on_bad_image: OnBadImage = "error",
+        on_bad_image: Annotated[OnBadImage, MAY_CHANGE] = "error",
         max_pixels: Positive = MAX_PIXELS,
         reduced_jpeg: bool = False,
     ) -> None:

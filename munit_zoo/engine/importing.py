@@ -69,7 +69,7 @@ def import_nvlabs(
     tree = nvlabs.config_from_hyperparameters(hyper, kind, source=source)
     resolved = resolve_data(tree, overrides, origin=f"converted from {source}")
     with torch.device("meta"):
-        shadow = create_model(resolved.config)
+        shadow: Any = create_model(resolved.config)
     networks = nvlabs.convert_weights(shadow, weights, critics)
     iteration = nvlabs.iteration_of(gen)
     moments = None
@@ -114,10 +114,11 @@ def _moments(
     config = resolve_data(tree, [*overrides, "LOSSES.PERCEPTUAL=null"], origin=str(file)).config
     states = nvlabs.read_checkpoint(file, "optimizer")
     sizes = {domain.name: (256, 256) for domain in domains_of(config)}  # any will do
+    model: Any
     model, objective, _ = assemble(config, sizes)
     groups = build_optimizers(config, model, objective)
     names = [name for group in groups for name in group.parameters]
-    found = {}
+    found: dict[str, dict[str, Tensor]] = {}
     for side, weights in (("gen", gen), ("dis", dis)):
         positions = {name: index for index, name in enumerate(names)}
         moments = nvlabs.convert_adam_state(model, side, states[side], weights, positions)

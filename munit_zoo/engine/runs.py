@@ -29,7 +29,7 @@ from munit_zoo.config import Config, Resolved, free_on_resume, resolve
 from munit_zoo.engine.acceleration import memory_format
 from munit_zoo.engine.state import Captured, drop_network, load_into, upgrade
 from munit_zoo.errors import CheckpointError, ConfigError, MunitZooError, Problem, UsageError
-from munit_zoo.models import TranslationModel, create_model
+from munit_zoo.models import TranslationModel, create_model, translating_networks
 
 __all__ = [
     "Change",
@@ -452,7 +452,7 @@ def load_model(
     def read(run: Run, snapshot: Snapshot) -> tuple[TranslationModel, Config]:
         config = _as_built(run).config
         model = create_model(config)
-        kept = list(model.translating_networks())
+        kept = list(translating_networks(model))
         for path in model.networks():
             if path not in kept:
                 drop_network(model, path)
@@ -463,7 +463,7 @@ def load_model(
 
     model, config = read_newest(Path(path), read)
     layout = memory_format(config, device)
-    model.to(device).to(memory_format=layout)  # type: ignore[call-overload]
+    model.to(device).to(memory_format=layout)
     return model.eval()
 
 

@@ -23,6 +23,7 @@ from munit_zoo.engine.acceleration import (
     memory_format,
     set_rate,
 )
+from munit_zoo.engine.devices import allow_unused_parameters
 from munit_zoo.engine.runs import (
     INEXACT,
     Change,
@@ -36,7 +37,7 @@ from munit_zoo.engine.signals import led
 from munit_zoo.engine.state import Average, TrainingState, load_into
 from munit_zoo.engine.step import Trainer, build_optimizers, draw_inputs
 from munit_zoo.errors import DataError, UsageError
-from munit_zoo.models import Objective, Rehearsal, TranslationModel, assemble
+from munit_zoo.models import Objective, Rehearsal, TranslationModel, assemble, translating_networks
 
 __all__ = ["Opening", "Rates", "Setup", "averaged", "open_training", "set_up"]
 
@@ -240,9 +241,11 @@ def set_up(
     if opening.init_from is not None:
         _start_from(model, opening.init_from)
     layout = memory_format(config, fabric.device)
-    model.to(memory_format=layout)  # type: ignore[call-overload]
+    model.to(memory_format=layout)
     model.train()
     fabric.to_device(model)
+    if rehearsal.partial:
+        allow_unused_parameters(fabric)
     groups = build_optimizers(config, model, objective)
     schedule = bind("schedule", config.OPTIM.SCHEDULE)()
     rates = Rates([group.optimizer for group in groups], schedule, config.ENGINE.ITERATIONS)
@@ -282,7 +285,7 @@ def averaged(config: Config, model: TranslationModel) -> Average | None:
     """The average that ENGINE asks for: of the networks that the recipe says, else of all that
     translate."""
     engine = engine_settings(config)
-    kept = model.translating_networks()
+    kept = translating_networks(model)
     decays = {}
     for path in kept:
         if model.averaged is None or {path, path.rpartition(".")[2]} & set(model.averaged):
@@ -382,7 +385,7 @@ def _start_from(model: TranslationModel, path: Path) -> None:
     _, snapshot = find_snapshot(path)
     captured = snapshot.read("networks", "average")
     weights = {**captured.part("networks"), **captured.part("average")}
-    translating = model.translating_networks()
+    translating = translating_networks(model)
     for judge, network in model.networks().items():
         if judge not in translating and not any(name.startswith(f"{judge}.") for name in weights):
             weights |= {f"{judge}.{name}": value for name, value in network.state_dict().items()}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from munit_zoo.errors import ContractError, GraphError, WeightsError, suggest
 from munit_zoo.losses.base import NamesLoss
+from munit_zoo.state_dicts import read_state_dict
+from munit_zoo.weights import find_weights, known_as
 
 __all__ = ["DomainInvariantVGG", "VGGPerceptual"]
 
@@ -24,10 +23,19 @@ _NAMES = tuple(
 )
 # torchvision's numbering of the convolutions in `features`
 _TORCHVISION = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
-_FILES = {
-    "IMAGENET1K_FEATURES": "vgg16_features-amdegroot-88682ab5.pth",
-    "IMAGENET1K_V1": "vgg16-397923af.pth",
+# torchvision's names of weights, as `munit_zoo.weights` calls them
+_TRAINED = {"IMAGENET1K_V1": "vgg16", "IMAGENET1K_FEATURES": "vgg16_caffe"}
+
+Normalize = Literal["imagenet", "caffe", "none"]
+# mean and standard deviation of red, green and blue in 0..1
+_STATISTICS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "caffe": ((0.48235, 0.45882, 0.40784), (1 / 255,) * 3),
+    "none": ((0.5,) * 3, (0.5,) * 3),  # as they come: [-1, 1]
 }
+# as the reference writes Caffe's means down: of blue, green and red in 0..255
+_LEGACY = (tuple(mean / 255 for mean in (103.939, 116.779, 123.680)), (1 / 255,) * 3)
+_TRAINED_WITH: dict[str, Normalize] = {"vgg16": "imagenet", "vgg16_caffe": "caffe"}
 
 
 class _VGG16(nn.Module):
@@ -41,7 +49,8 @@ class _VGG16(nn.Module):
     def __init__(
         self,
         layers: tuple[str, ...],
-        weights: str,
+        weights: str | None,
+        normalize: Normalize | None,
         legacy: bool,
         channels: tuple[int, ...] | None,
         download: bool,
@@ -52,7 +61,7 @@ class _VGG16(nn.Module):
                 hint = suggest(layer, _NAMES) or f"It has: {', '.join(_NAMES)}."
                 raise ContractError(f"VGG-16 has no layer {layer!r}. {hint}")
         if not layers:
-            raise ContractError("LAYERS names no layer; the usual one is relu5_3")
+            raise ContractError("LAYERS names no layer; the usual one is relu4_3")
         if channels is not None and (len(channels) not in (1, 3) or min(channels) < 0):
             raise ContractError(
                 "CHANNELS selects 1 channel, or 3 (red, green, blue), counted from 0; "
@@ -65,14 +74,14 @@ class _VGG16(nn.Module):
         for wider in [w for stage in _STAGES for w in stage][:depth]:
             self.convolutions.append(nn.Conv2d(width, wider, 3, padding=1))
             width = wider
-        self._load(weights, download)
-        # what the weights were trained on, from [-1, 1]
-        if legacy:  # Caffe: BGR in 0..255, minus means
-            mean, std = (103.939 / 255, 116.779 / 255, 123.680 / 255), (1 / 255,) * 3
-        elif weights == "IMAGENET1K_V1":
-            mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-        else:  # IMAGENET1K_FEATURES and its kin: Caffe's weights for RGB in 0..1
-            mean, std = (0.48235, 0.45882, 0.40784), (1 / 255,) * 3
+        if weights is None:
+            weights = "IMAGENET1K_FEATURES" if legacy else "IMAGENET1K_V1"
+        trained = self._load(weights, download)
+        if normalize is None:
+            normalize = _TRAINED_WITH.get(trained or "", "caffe" if legacy else "imagenet")
+        self.normalize = normalize
+        self.reversed = legacy and normalize == "caffe"  # blue, green, red
+        mean, std = _LEGACY if self.reversed else _STATISTICS[normalize]
         self._mean, self._std = mean, std  # plain numbers: exact in any precision, on any device
         self.requires_grad_(False)
         self.eval()
@@ -81,8 +90,14 @@ class _VGG16(nn.Module):
         """Stays in evaluation mode."""
         return super().train(False)
 
-    def _load(self, weights: str, download: bool) -> None:
-        found = _read_weights(weights, download)
+    def _load(self, weights: str, download: bool) -> str | None:
+        """Load a file's weights; their known name, where its content is known."""
+        if not weights.endswith((".pth", ".pt", ".safetensors")) and weights not in _TRAINED:
+            hint = suggest(weights, _TRAINED)
+            known = f"WEIGHTS {weights!r} is neither a file nor one of {', '.join(_TRAINED)}"
+            raise WeightsError(f"{known}. {hint}" if hint else known)
+        file = find_weights(_TRAINED.get(weights, weights), download=download)
+        found = read_state_dict(file.path)
         with torch.no_grad():
             for index, convolution in enumerate(self.convolutions):
                 for name in ("weight", "bias"):
@@ -97,6 +112,7 @@ class _VGG16(nn.Module):
                         )
                     if not parameter.is_meta:
                         parameter.copy_(value)
+        return known_as(file)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         height, width = x.shape[2:]
@@ -132,7 +148,7 @@ class _VGG16(nn.Module):
             )
         else:
             chosen = self.channels * (3 // len(self.channels))
-        if self.legacy:
+        if self.reversed:
             chosen = chosen[::-1]
         planes = [
             ((x[:, index : index + 1] + 1) / 2 - mean) / std
@@ -147,10 +163,16 @@ class VGGPerceptual(NamesLoss):
     x, y: (N, C, H, W) in [-1, 1]. The network is frozen; gradients reach the images.
 
     layers: `relu1_1` to `relu5_3`. layer_weights: a factor a layer; null for 1 each.
-    weights: torchvision's name (IMAGENET1K_FEATURES, IMAGENET1K_V1) or a `.pth` or `.safetensors`
-        file of its VGG-16. download: fetch torchvision's where they are not on disk.
-    legacy: as MUNIT's reference has it: BGR in 0..255 minus Caffe's means, no pooling before
-        conv5_1.
+    weights: torchvision's name (IMAGENET1K_V1, IMAGENET1K_FEATURES) or a `.pth` or `.safetensors`
+        file of its VGG-16; null for IMAGENET1K_V1, with `legacy` for IMAGENET1K_FEATURES.
+        Looked for in the folders of MUNIT_ZOO_WEIGHTS and in torch's cache; download: fetch
+        torchvision's where they are not on disk.
+    normalize: what the images become before the first layer: `imagenet` (torchvision's mean and
+        standard deviation), `caffe` (0..255 minus its means), or `none` (they stay in [-1, 1]).
+        null: what the weights were trained with, so far as that is known (by name, or by the
+        file's content); for any other file `imagenet`, with `legacy` `caffe`.
+    legacy: as MUNIT's reference has it: no pooling before conv5_1, and where Caffe's means are
+        subtracted, those of its code, from blue, green and red in this order.
     channels: which to show of images of neither 1 nor 3 channels: one, or red, green and blue,
         counted from 0. Images of 1 (repeated) or 3 are shown as they are.
 
@@ -165,7 +187,8 @@ class VGGPerceptual(NamesLoss):
         *,
         layers: tuple[str, ...] = ("relu5_3",),
         layer_weights: tuple[float, ...] | None = None,
-        weights: str = "IMAGENET1K_FEATURES",
+        weights: str | None = None,
+        normalize: Normalize | None = None,
         download: bool = False,
         legacy: bool = False,
         channels: tuple[int, ...] | None = None,
@@ -175,7 +198,7 @@ class VGGPerceptual(NamesLoss):
             raise ContractError(
                 f"LAYER_WEIGHTS has {len(layer_weights)} numbers for {len(layers)} LAYERS"
             )
-        self.vgg = _VGG16(layers, weights, legacy, channels, download)
+        self.vgg = _VGG16(layers, weights, normalize, legacy, channels, download)
         self.layer_weights = layer_weights or (1.0,) * len(layers)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -198,25 +221,31 @@ class DomainInvariantVGG(VGGPerceptual):
     removes most of what tells two domains apart. x: the translation, y: its input. Finite, with
     finite gradients, on flat images.
 
-    instance_norm: off compares the plain features. Other keys as those of `vgg_perceptual`; the
-    reference takes relu5_3 and `legacy`, the paper's appendix measured relu4_3.
+    layers: null for relu4_3, where instance norm tells scenes from domains best
+    (`munit-zoo perceptual-study` measures it); with `legacy` for the reference's relu5_3, where it
+    hardly helps. instance_norm: off compares the plain features. Other keys as those of
+    `vgg_perceptual`.
     """
 
     def __init__(
         self,
         *,
-        layers: tuple[str, ...] = ("relu5_3",),
+        layers: tuple[str, ...] | None = None,
         layer_weights: tuple[float, ...] | None = None,
         instance_norm: bool = True,
-        weights: str = "IMAGENET1K_FEATURES",
+        weights: str | None = None,
+        normalize: Normalize | None = None,
         download: bool = False,
         legacy: bool = False,
         channels: tuple[int, ...] | None = None,
     ) -> None:
+        if layers is None:
+            layers = ("relu5_3",) if legacy else ("relu4_3",)
         super().__init__(
             layers=layers,
             layer_weights=layer_weights,
             weights=weights,
+            normalize=normalize,
             download=download,
             legacy=legacy,
             channels=channels,
@@ -239,56 +268,3 @@ class DomainInvariantVGG(VGGPerceptual):
         centred = features - features.mean(dim=(2, 3), keepdim=True)
         variance = centred.square().mean(dim=(2, 3), keepdim=True)
         return centred * torch.rsqrt(variance + 1e-5)
-
-
-def _read_weights(weights: str, download: bool) -> Mapping[str, Tensor]:
-    """A state dict by torchvision's name or from a file."""
-    if weights in _FILES:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        path = folder / _FILES[weights]
-        if not path.is_file() and download:
-            from torchvision.models import VGG16_Weights
-
-            url = VGG16_Weights[weights].url
-            try:
-                state: Mapping[str, Tensor] = torch.hub.load_state_dict_from_url(
-                    url, map_location="cpu", check_hash=True, weights_only=True
-                )
-            except (OSError, RuntimeError) as error:
-                raise WeightsError(f"{url} cannot be downloaded: {error}") from error
-            return state
-        if not path.is_file():
-            raise WeightsError(
-                f"the VGG-16 weights {weights} are not on disk (looked for {path}). Put "
-                f"torchvision's {path.name} there, give a file with WEIGHTS: path.pth, or allow "
-                "the download with DOWNLOAD: true"
-            )
-        _check_hash(path)
-    else:
-        path = Path(weights).expanduser()
-        if not path.is_file():
-            hint = suggest(weights, _FILES)
-            known = f"WEIGHTS {weights!r} is neither a file nor one of {', '.join(_FILES)}"
-            raise WeightsError(f"{known}. {hint}" if hint else known)
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise WeightsError(f"{path} cannot be read as weights: {error}") from error
-    if not isinstance(state, Mapping):
-        raise WeightsError(f"{path} holds {type(state).__name__}, not a state dict")
-    return state
-
-
-def _check_hash(path: Path) -> None:
-    """Raises WeightsError where a file under torchvision's name is not torchvision's."""
-    expected = path.stem.rpartition("-")[2]
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if not digest.startswith(expected):
-        raise WeightsError(
-            f"{path} is not torchvision's file: its SHA-256 starts with "
-            f"{digest[:8]}, not {expected}. Replace it; for weights of your own give WEIGHTS: path"
-        )

@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,15 @@ from torch.nn import functional as F
 
 from munit_zoo.metrics.protocol import FactoredDataset
 
-__all__ = ["Judge", "JudgeSettings", "Verdict", "cache_folder", "train_judge"]
+__all__ = [
+    "Judge",
+    "JudgeSettings",
+    "Realism",
+    "Verdict",
+    "cache_folder",
+    "train_judge",
+    "train_realism",
+]
 
 POSITIONS = ("x", "y", "size")
 VERSION = 1  # raised when training changes: older cached judges are not used
@@ -52,6 +60,36 @@ class Verdict:
     classes: Mapping[str, Tensor]
     probabilities: Mapping[str, Tensor]
     positions: Tensor
+
+
+class Realism(nn.Module):
+    """Tells a domain's images from other domains': (N, 3, H, W) in [-1, 1] to logits (N,)."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        previous = channels
+        for wider in (width, 2 * width, 2 * width):
+            layers += [
+                nn.Conv2d(previous, wider, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(wider),
+                nn.ReLU(),
+            ]
+            previous = wider
+        self.layers = nn.Sequential(
+            *layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * previous, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layers(x)[:, 0]
+        return logits
+
+    @torch.no_grad()
+    def real(self, images: Tensor, *, batch: int = 512) -> Tensor:
+        """Whether images (N, C, H, W) are the domain's: (N,) of bool."""
+        device = next(self.parameters()).device
+        parts = [self(part.to(device, torch.float32)) > 0 for part in images.split(batch)]
+        return torch.cat(parts).cpu()
 
 
 class Judge(nn.Module):
@@ -137,7 +175,90 @@ def train_judge(
     return judge.eval(), accuracy
 
 
-def _load(judge: Judge, stored: Path | None) -> dict[str, float] | None:
+def train_realism(
+    dataset: FactoredDataset,
+    others: Sequence[FactoredDataset],
+    settings: JudgeSettings,
+    *,
+    cache: Path | None,
+    device: str = "cpu",
+    progress: Callable[[str], None] | None = None,
+) -> tuple[Realism, dict[str, float]]:
+    """A network that tells a domain's images from copies of other domains', and its accuracy.
+
+    Trained on real renders of the domain against the others' and blends of both in which the other
+    has at least half a say, all blurred, tinted and bent alike. A third of a judge's images and
+    half of its epochs do. Else as `train_judge`.
+    """
+    side = dataset.render(dataset.fresh("judge", 1)).shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = Realism(side[1], settings.width // 2)
+    what = {"version": VERSION, **asdict(settings), "real": dataset.describe(), "side": side[-1]}
+    what["others"] = [other.describe() for other in others]
+    for described in (what["real"], *what["others"]):
+        described.pop("images", None)
+    key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+    stored = cache / f"realism-{key}.safetensors" if cache is not None else None
+    accuracy = _load(network, stored)
+    if accuracy is None:
+        if progress is not None:
+            progress("training a judge of realism")
+        count = max(settings.batch, settings.images // 3)
+        real = _rendered(dataset, dataset.fresh("judge", count))
+        foreign = [_rendered(o, o.fresh("judge", count)) for o in others]
+        foreign = [x for x in foreign if x.shape[1:] == real.shape[1:]]
+        _fit_realism(network, real, foreign, settings, device)
+        held = settings.held_out
+        right = [network.real(_rendered(dataset, dataset.fresh("judge-test", held)))]
+        right += [~network.real(_rendered(o, o.fresh("judge-test", held))) for o in others]
+        accuracy = {"real": float(torch.cat(right).double().mean())}
+        if stored is not None:
+            _store(network, accuracy, stored)
+    return network.eval(), accuracy
+
+
+def _fit_realism(
+    network: Realism,
+    real: Tensor,
+    foreign: Sequence[Tensor],
+    settings: JudgeSettings,
+    device: str,
+) -> None:
+    generator = torch.Generator().manual_seed(settings.seed)
+    network.to(device).train()
+    epochs = max(1, settings.epochs // 2)
+    steps = epochs * (len(real) // settings.batch)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-3, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 8e-3, total_steps=max(steps, 4))
+    for _ in range(epochs):
+        for chosen in torch.randperm(len(real), generator=generator).split(settings.batch):
+            if len(chosen) < settings.batch:
+                continue  # batch norm dislikes a remainder
+            ours, _ = _augment(real[chosen], generator)
+            seen = torch.cat([ours, *(_strange(x, ours, generator) for x in foreign)]).to(device)
+            wanted = (torch.arange(len(seen), device=device) < len(ours)).float()
+            loss = F.binary_cross_entropy_with_logits(network(seen), wanted)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    network.to("cpu").eval()
+
+
+def _strange(foreign: Tensor, real: Tensor, generator: torch.Generator) -> Tensor:
+    """As many images that are not of the domain: another's, half of them blended with real ones."""
+    picks = torch.randint(len(foreign), (len(real),), generator=generator)
+    others, _ = _augment(foreign[picks], generator)
+    share = torch.empty(len(others), 1, 1, 1).uniform_(0.5, 1.5, generator=generator).clamp_max(1)
+    return share * others + (1 - share) * real.flip(0)
+
+
+def _rendered(dataset: FactoredDataset, factors: Any) -> Tensor:
+    return torch.cat([dataset.render(factors[i : i + 1000]) for i in range(0, len(factors), 1000)])
+
+
+def _load(judge: nn.Module, stored: Path | None) -> dict[str, float] | None:
     if stored is None or not stored.is_file():
         return None
     try:
@@ -152,7 +273,7 @@ def _load(judge: Judge, stored: Path | None) -> dict[str, float] | None:
     return accuracy
 
 
-def _store(judge: Judge, accuracy: Mapping[str, float], stored: Path) -> None:
+def _store(judge: nn.Module, accuracy: Mapping[str, float], stored: Path) -> None:
     stored.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=stored.parent) as work:
         weights, figures = Path(work) / "w", Path(work) / "a"
@@ -165,9 +286,7 @@ def _store(judge: Judge, accuracy: Mapping[str, float], stored: Path) -> None:
 def _fit(judge: Judge, dataset: FactoredDataset, settings: JudgeSettings, device: str) -> None:
     generator = torch.Generator().manual_seed(settings.seed)
     factors = dataset.fresh("judge", settings.images)
-    images = torch.cat(
-        [dataset.render(factors[i : i + 1000]) for i in range(0, settings.images, 1000)]
-    )
+    images = _rendered(dataset, factors)
     labels = {n: torch.as_tensor(getattr(factors, n)) for n in judge.heads}
     where = _positions(factors)
     judge.to(device).train()

@@ -22,6 +22,7 @@ __all__ = [
     "ContentEncoder",
     "Decoder",
     "Discriminator",
+    "FeatureExtractor",
     "Generator",
     "Norm",
     "Schedule",
@@ -79,6 +80,10 @@ class Discriminator(_Kind):
 
 class Schedule(_Kind):
     """A schedule."""
+
+
+class FeatureExtractor(_Kind, kind="extractor"):
+    """An extractor of features."""
 
 
 K = TypeVar("K", bound=_Kind)

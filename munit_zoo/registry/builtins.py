@@ -86,7 +86,16 @@ BUILTINS: dict[str, str] = {
         side_by_side = munit_zoo.data.side_by_side:SideBySide
     """,
     "metric": """
+        cis = munit_zoo.metrics.classes:ClassScores
+        fidelity = munit_zoo.metrics.fidelity:Fidelity
+        lpips = munit_zoo.metrics.lpips:LPIPSDiversity
+        pairs = munit_zoo.metrics.pairs:Pairs
         shapes = munit_zoo.metrics.shapes:ShapesMetric
+    """,
+    "extractor": """
+        inception = munit_zoo.metrics.extractors:InceptionExtractor
+        timm = munit_zoo.metrics.timm_networks:TimmExtractor
+        torchvision = munit_zoo.metrics.extractors:TorchvisionExtractor
     """,
     "optimizer": """
         adam = munit_zoo.optim.optimizers:Adam

@@ -280,6 +280,13 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
                 methods=("evaluate",),
             ),
             _contract(
+                "extractor",
+                "extractors",
+                "Images (N, 3, H, W) in [-1, 1] to features (N, D): what fidelity is measured on.",
+                methods=("load", "features", "describe"),
+                base="munit_zoo.metrics.Extractor",
+            ),
+            _contract(
                 "optimizer",
                 "optimizers",
                 "Updates parameters from their gradients.",

@@ -205,7 +205,7 @@ def test_shipped_configs_come_back(name: str):
         ("LOSSES.ADVERSARIAL={NAME: hinge}", "LOSSES.ADVERSARIAL.NAME", "lsgan"),
         ("LOSSES.IMAGE_RECON={NAME: mse}", "LOSSES.IMAGE_RECON.NAME", "l1"),
         ("LOSSES.MINE={NAME: l1, PAIRS: [[x_ab, x_a]]}", "LOSSES.MINE.NAME", "left out"),
-        ("LOSSES.PERCEPTUAL.WEIGHT=1", "LOSSES.PERCEPTUAL.LEGACY", "True"),
+        ("LOSSES.PERCEPTUAL={WEIGHT: 1, LEGACY: false}", "LOSSES.PERCEPTUAL.LEGACY", "True"),
         ("OPTIM.NETWORKS.DISCRIMINATOR.LR=0.5", "OPTIM.NETWORKS.DISCRIMINATOR.LR", "0.0001"),
         ("OPTIM.DEFAULT={NAME: sgd}", "OPTIM.DEFAULT.NAME", "adam"),
     ],

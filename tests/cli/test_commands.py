@@ -195,7 +195,7 @@ def test_translate_with_examples_and_between_styles(run, image, tmp_path, capsys
     ("inputs", "to", "message"),
     [
         (["nowhere.png"], "b", "there is no image or folder nowhere.png"),
-        (["{image}"], "q", "to 'q': it cannot"),
+        (["{image}"], "q", "the model has no domain 'q'; it has a, b"),
         (["{gray}"], "b", "has 1 channel, the run's domain A has 3: convert the image"),
         (["{broken}"], "b", "broken.png cannot be read"),
     ],
@@ -230,8 +230,8 @@ def test_evaluate_prints_a_table_and_names_the_page(run, capsys, tmp_path, monke
     assert "ceiling: oracle renderer" in (run / "index.html").read_text()
     report = json.loads(next((run / "evaluation").glob("*.json")).read_text())
     assert report["details"]["iteration"] == 4
-    assert main(["evaluate", str(run), "--metric", "fid"]) == 2
-    assert "no such metric; it has shapes" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--metrics", "fidelty"]) == 2
+    assert "Did you mean 'fidelity'?" in capsys.readouterr().err
 
 
 def test_samples(tmp_path, capsys):
@@ -306,3 +306,23 @@ def test_a_run_names_the_local_file_it_was_made_with(tmp_path, tiny):
     plugins = json.loads((run / "run.json").read_text())["plugins"]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert plugins == [*made_with, {"file": str(file), "sha256": digest, "from_iteration": 1}]
+
+
+def test_evaluate_into_a_file_and_report(run, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("MUNIT_ZOO_CACHE", str(tmp_path))
+    out = tmp_path / "results.json"
+    words = ["evaluate", str(run), "METRICS.SHAPES.JUDGE_IMAGES=64", "--inputs", "3"]
+    assert main([*words, "--seeds", "0", "1", "--out", str(out), "--device", "cpu"]) == 0
+    assert f"results: {out}" in capsys.readouterr().out
+    assert main(["report", str(out)]) == 0
+    table = capsys.readouterr().out
+    for word in ("±", "**tiny**", "floor: input copied", "Seeds of the metric: 0, 1"):
+        assert word in table
+    assert main(["report", str(out), "--html", "--out", str(tmp_path / "page.html")]) == 0
+    assert "<table>" in (tmp_path / "page.html").read_text()
+    assert main([*words, "--styles", "3", "--out", str(out), "--device", "cpu"]) == 0
+    assert main(["report", str(out)]) == 2
+    assert "protocol.styles is 2 there and 3 here" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "none.json")]) == 2
+    assert main(["evaluate", str(run), "--metrics", "lpips", "--weights-dir", str(out)]) == 2
+    assert "there is no folder of weights" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
@@ -78,7 +77,7 @@ def plain_vgg(state: dict[str, Tensor], x: Tensor) -> Tensor:
 def test_vgg_perceptual_is_the_mean_square_of_features(shallow):
     x, y = image(2, 3, 16, 16), image(2, 3, 16, 16, seed=1)
     state = load_file(shallow)
-    loss = VGGPerceptual(layers=("relu2_2",), weights=shallow)
+    loss = VGGPerceptual(layers=("relu2_2",), weights=shallow, normalize="caffe")
     expected = F.mse_loss(plain_vgg(state, x), plain_vgg(state, y))
     torch.testing.assert_close(loss(x, y), expected, rtol=1e-4, atol=0)
 
@@ -87,8 +86,9 @@ def test_domain_invariant_normalises_each_features(shallow):
     x, y = image(2, 3, 16, 16), image(2, 3, 16, 16, seed=1)
     state = load_file(shallow)
     features = [nn.InstanceNorm2d(128)(plain_vgg(state, image)) for image in (x, y)]
-    loss = DomainInvariantVGG(layers=("relu2_2",), weights=shallow)
+    loss = DomainInvariantVGG(layers=("relu2_2",), weights=shallow, normalize="caffe")
     torch.testing.assert_close(loss(x, y), F.mse_loss(*features), rtol=1e-4, atol=0)
+    loss = DomainInvariantVGG(layers=("relu2_2",), weights=shallow)
     off = DomainInvariantVGG(layers=("relu2_2",), weights=shallow, instance_norm=False)
     plain = VGGPerceptual(layers=("relu2_2",), weights=shallow)
     torch.testing.assert_close(off(x, y), plain(x, y))
@@ -105,7 +105,7 @@ def test_domain_invariant_gradient_is_right_in_either_layout(shallow, batch):
 
     plain = x.clone().requires_grad_()
     F.mse_loss(*(normalised(plain_vgg(state, t)) for t in (plain, y))).backward()
-    loss = DomainInvariantVGG(layers=("relu2_2",), weights=shallow).double()
+    loss = DomainInvariantVGG(layers=("relu2_2",), weights=shallow, normalize="caffe").double()
     for layout in (torch.contiguous_format, torch.channels_last):
         ours = x.clone(memory_format=layout).requires_grad_()
         loss.to(memory_format=layout)(ours, y.contiguous(memory_format=layout)).backward()
@@ -135,7 +135,8 @@ def test_torchvisions_network_has_the_same_features(deep):
     state = {k.removeprefix("features."): v for k, v in load_file(deep).items()}
     theirs.load_state_dict(state)
     x = image(1, 3, 32, 32)
-    loss = VGGPerceptual(layers=("relu5_3", "relu4_3", "relu3_1"), weights=deep)
+    layers = ("relu5_3", "relu4_3", "relu3_1")
+    loss = VGGPerceptual(layers=layers, weights=deep, normalize="caffe")
     mean = torch.tensor([0.48235, 0.45882, 0.40784])[:, None, None]
     with torch.no_grad():
         ours = loss.vgg(x)
@@ -158,16 +159,49 @@ def test_legacy_is_bgr_in_0_to_255_minus_caffes_means(shallow):
     assert loss.vgg._prepare(x)[0, :, 0, 0].tolist() == pytest.approx(expected, abs=1e-3)
 
 
-def test_ranges_of_torchvisions_weights(shallow, monkeypatch):
-    loss = VGGPerceptual(layers=EARLY, weights=shallow)
-    white = loss.vgg._prepare(torch.ones(1, 3, 1, 1)).flatten().tolist()
-    assert white == pytest.approx([(1 - m) * 255 for m in (0.48235, 0.45882, 0.40784)], rel=1e-5)
-    state = stand_in(torch.float32, count=4)
-    monkeypatch.setattr("munit_zoo.losses.perceptual._read_weights", lambda *_: state)
-    modern = VGGPerceptual(layers=EARLY, weights="IMAGENET1K_V1")
-    white = modern.vgg._prepare(torch.ones(1, 3, 1, 1)).flatten().tolist()
-    expected = [(1 - m) / s for m, s in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))]
-    assert white == pytest.approx(expected, rel=1e-5)
+IMAGENET = [(1 - m) / s for m, s in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))]
+CAFFE = [(1 - m) * 255 for m in (0.48235, 0.45882, 0.40784)]
+LEGACY = [255 - 103.939, 255 - 116.779, 255 - 123.680]
+
+
+def white(loss: VGGPerceptual) -> list[float]:
+    """What the first layer sees of a white pixel."""
+    return loss.vgg._prepare(torch.ones(1, 3, 1, 1)).flatten().tolist()
+
+
+@pytest.mark.parametrize(
+    ("normalize", "expected"), [("imagenet", IMAGENET), ("caffe", CAFFE), ("none", [1.0] * 3)]
+)
+def test_normalisation_is_a_key(shallow, normalize, expected):
+    loss = DomainInvariantVGG(layers=EARLY, weights=shallow, normalize=normalize)
+    assert white(loss) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("content", "legacy", "expected"),
+    [
+        (None, False, IMAGENET),
+        (None, True, LEGACY),
+        ("vgg16", False, IMAGENET),
+        ("vgg16", True, IMAGENET),
+        ("vgg16_caffe", False, CAFFE),
+        ("vgg16_caffe", True, LEGACY),
+    ],
+)
+def test_known_weights_are_fed_what_they_were_trained_on(
+    shallow, monkeypatch, content, legacy, expected
+):
+    """Whatever the file is called: its content says what it is."""
+    monkeypatch.setattr("munit_zoo.losses.perceptual.known_as", lambda found: content)
+    loss = DomainInvariantVGG(layers=EARLY, weights=shallow, legacy=legacy)
+    assert white(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_layers_by_default(deep):
+    """relu4_3, which tells scenes from domains best; the reference's relu5_3 with `legacy`."""
+    assert DomainInvariantVGG(weights=deep).vgg.layers == ("relu4_3",)
+    assert DomainInvariantVGG(weights=deep, legacy=True).vgg.layers == ("relu5_3",)
+    assert DomainInvariantVGG(weights=deep, layers=EARLY, legacy=True).vgg.layers == EARLY
 
 
 # Channels
@@ -231,7 +265,7 @@ def test_finite_on_flat_images(shallow, level, dtype):
 
 def test_images_too_small(deep):
     with torch.device("meta"):
-        loss = DomainInvariantVGG(weights=deep)
+        loss = DomainInvariantVGG(weights=deep, layers=("relu5_3",))
         small, tiny = torch.empty(1, 3, 16, 32), torch.empty(1, 3, 8, 64)
         with pytest.raises(GraphError, match=r"8×64 are too small for VGG-16's layer relu5_1"):
             loss(tiny, tiny)
@@ -239,7 +273,8 @@ def test_images_too_small(deep):
         with pytest.raises(GraphError, match="single pixel"):
             loss(thin, thin)
         loss(small, small)
-        DomainInvariantVGG(weights=deep, instance_norm=False)(thin, thin)
+        plain = DomainInvariantVGG(weights=deep, layers=("relu5_3",), instance_norm=False)
+        plain(thin, thin)
 
 
 def test_compiles_as_one_graph(shallow):
@@ -264,54 +299,37 @@ def test_weights_of_layers_are_as_many_as_layers():
         VGGPerceptual(layers=("relu1_1", "relu2_1"), layer_weights=(1.0,))
 
 
+@pytest.fixture
+def no_weights(tmp_path, monkeypatch) -> Path:
+    """An empty cache of torch's, and no other place; the folder within that is looked in."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.delenv("MUNIT_ZOO_WEIGHTS", raising=False)
+    monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: pytest.fail("asked"))
+    return tmp_path / "hub" / "checkpoints"
+
+
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_absent_weights(tmp_path, monkeypatch, device):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *a, **k: pytest.fail("asked"))
-    looked = tmp_path / "checkpoints" / "vgg16_features-amdegroot-88682ab5.pth"
+@pytest.mark.parametrize("legacy", [False, True])
+def test_absent_weights(no_weights, device, legacy):
+    file = "vgg16_features-amdegroot-88682ab5.pth" if legacy else "vgg16-397923af.pth"
     with torch.device(device), pytest.raises(WeightsError) as caught:
-        DomainInvariantVGG()
-    for part in ("IMAGENET1K_FEATURES", str(looked), "WEIGHTS: ", "DOWNLOAD: true"):
+        DomainInvariantVGG(legacy=legacy)
+    for part in (file, file[-12:-4], str(no_weights), "MUNIT_ZOO_WEIGHTS", "DOWNLOAD: true"):
         assert part in str(caught.value)
 
 
-def test_downloads_only_when_allowed(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    calls = []
-
-    def load(url, **options):
-        calls.append((url, options))
-        return stand_in(torch.float32, count=2)
-
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", load)
-    VGGPerceptual(layers=EARLY, download=True)
-    ((url, options),) = calls
-    assert url.endswith("vgg16_features-amdegroot-88682ab5.pth")
-    assert options["weights_only"]
-    assert options["check_hash"]
-
-    def offline(url, **options):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
-    with pytest.raises(WeightsError, match="cannot be downloaded: no route to host"):
-        VGGPerceptual(layers=EARLY, download=True)
-
-
-def test_file_that_does_not_exist():
+def test_file_that_does_not_exist(no_weights):
     with pytest.raises(WeightsError, match=r"'IMAGENET1K_V2' is neither a file nor one of .*V1"):
         VGGPerceptual(weights="IMAGENET1K_V2")
-    with pytest.raises(WeightsError, match=r"'q.pth' is neither a file nor one of [\w, ]*$"):
+    with pytest.raises(WeightsError, match=r"'q.pth' is neither a file of weights"):
         VGGPerceptual(weights="q.pth")
 
 
-def test_torchvisions_file_is_told_from_another_of_its_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    path = tmp_path / "checkpoints" / "vgg16-397923af.pth"
-    path.parent.mkdir()
+def test_torchvisions_file_is_told_from_another_of_its_name(no_weights):
+    path = no_weights / "vgg16-397923af.pth"
+    path.parent.mkdir(parents=True)
     torch.save(stand_in(torch.float32, count=2), path)
-    assert not hashlib.sha256(path.read_bytes()).hexdigest().startswith("397923af")
-    with pytest.raises(WeightsError, match="is not torchvision's file"):
+    with pytest.raises(WeightsError, match="is not VGG-16 trained on ImageNet"):
         VGGPerceptual(layers=EARLY, weights="IMAGENET1K_V1")
 
 

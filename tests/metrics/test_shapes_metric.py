@@ -15,7 +15,7 @@ from munit_zoo.metrics import FactoredDataset
 from munit_zoo.metrics.judges import JudgeSettings, train_judge
 from munit_zoo.metrics.shapes import ShapesMetric
 
-SETTINGS = {"inputs": 40, "styles": 8, "judge_images": 4000, "judge_epochs": 6}
+SETTINGS = {"inputs": 40, "styles": 8, "judge_images": 3000, "judge_epochs": 6}
 
 
 @pytest.fixture(scope="module")
@@ -29,56 +29,96 @@ def cache(tmp_path_factory):
 
 
 class Fake:
-    """A translator that knows the inputs' factors, because it can look them up."""
+    """A translator that knows the factors of the test images, and of what it drew itself."""
 
     style_dim = 4
 
     def __init__(self, datasets: dict[str, Shapes]) -> None:
         self.datasets = datasets
         self.generator = np.random.default_rng(0)
-
-    def source(self, to: str) -> Shapes:
-        return self.datasets["b" if to == "a" else "a"]
+        self.known = {name: [all_of(dataset)] for name, dataset in datasets.items()}
 
     def translate(self, x, to, styles=1, *, paired=False, generator=None):
         raise NotImplementedError
 
+    def find(self, domain: str, images: torch.Tensor) -> Factors:
+        """Factors of images of a domain: those of the nearest one that is known."""
+        known = torch.cat([images for images, _ in self.known[domain]]).flatten(1)
+        factors = Factors.join([factors for _, factors in self.known[domain]])
+        return factors[torch.cdist(images.flatten(1), known).argmin(1).numpy()]
+
+
+def all_of(dataset: Shapes) -> tuple[torch.Tensor, Factors]:
+    factors = dataset.factors(range(len(dataset)))
+    return dataset.render(factors), factors
+
 
 class Oracle(Fake):
-    """Renders the input's content in random styles, or in the example's."""
+    """Renders the input's content in random styles, or in the examples'."""
 
     def translate(self, x, to, styles=1, *, paired=False, generator=None):
         target, count = self.datasets[to], len(x)
-        content = self.source(to).factors(range(count))
+        content = self.find("b" if to == "a" else "a", x)
         if isinstance(styles, int):
-            picks = self.generator.integers(len(target), size=count * styles)
-            style, kinds = target.factors(picks), styles
+            kinds = styles
+            style = target.factors(self.generator.integers(len(target), size=count * kinds))
         else:
-            style, kinds = self.find(target, styles), 1
+            kinds = len(styles)
+            style = self.find(to, styles)[np.tile(np.arange(kinds), count)]
         rows = np.repeat(np.arange(count), kinds)
-        drawn = target.render(content[rows].with_style_of(style, target.style_factors))
+        factors = content[rows].with_style_of(style, target.style_factors)
+        drawn = target.render(factors)
+        self.known[to].append((drawn[:1], factors[:1]))
         return drawn.unflatten(0, (count, kinds))
-
-    def find(self, target: Shapes, examples: torch.Tensor) -> Factors:
-        """Factors of examples, found among the test images."""
-        images = target.render(target.factors(range(len(target))))
-        nearest = torch.cdist(examples.flatten(1), images.flatten(1)).argmin(1)
-        return target.factors(nearest.tolist())
 
 
 class OneStyle(Fake):
     """A translator that has collapsed to one image."""
 
     def translate(self, x, to, styles=1, *, paired=False, generator=None):
-        kinds = styles if isinstance(styles, int) else 1
+        kinds = styles if isinstance(styles, int) else len(styles)
         one = self.datasets[to].test(0)
         return one.expand(len(x), kinds, *one.shape)
+
+
+class Copy(Fake):
+    """A translator that does nothing, and hides nothing."""
+
+    def translate(self, x, to, styles=1, *, paired=False, generator=None):
+        kinds = styles if isinstance(styles, int) else len(styles)
+        return x[:, None].expand(-1, kinds, -1, -1, -1)
+
+
+class Leaky(Oracle):
+    """Its codes are the factors themselves."""
+
+    letters = {"a": Domain("a"), "b": Domain("b")}
+
+    def encode_style(self, x, domain):
+        factors = self.find(domain, x.cpu())
+        return torch.as_tensor(np.stack([factors.shape, factors.x], 1)).float()
+
+    def networks(self):
+        def encode(x):
+            return torch.as_tensor(self.find("a", x.cpu()).ink).float()[:, None, None, None]
+
+        return {"a.content_encoder": encode}
+
+
+class Steganographer(Copy):
+    """To b: a white image that holds its input, far below what is seen."""
+
+    def translate(self, x, to, styles=1, *, paired=False, generator=None):
+        kinds = styles if isinstance(styles, int) else len(styles)
+        y = 0.9 + x * 1e-4 if to == "b" else ((x - 0.9) * 1e4).clamp(-1, 1)
+        return y[:, None].expand(-1, kinds, -1, -1, -1)
 
 
 @pytest.fixture(scope="module")
 def reports(datasets, cache):
     metric = ShapesMetric(**SETTINGS, cache=str(cache))
-    return {kind.__name__: metric.evaluate(kind(datasets), datasets) for kind in (Oracle, OneStyle)}
+    kinds = (Oracle, OneStyle, Copy, Leaky, Steganographer)
+    return {kind.__name__: metric.evaluate(kind(datasets), datasets) for kind in kinds}
 
 
 def test_shapes_keep_the_protocol(datasets):
@@ -116,6 +156,76 @@ def test_floors_are_floors(reports):
     assert unrelated["swap_hue"] < 0.4
     assert copied["coverage_per_input_hue"] == 0
     assert copied["position"] < unrelated["position"]
+
+
+def test_a_copy_is_no_translation(reports):
+    """It keeps the shape, and does not look like the target domain."""
+    for way in ("a2b", "b2a"):
+        rows = reports["Copy"].scores[way]
+        assert rows["model"]["shape_seen"] > rows["model"]["shape"] + 0.1
+        assert rows["model"]["real"] <= 0.2  # with a judge trained for seconds
+        assert rows["model"]["shape"] <= 0.2
+        assert rows["floor: input copied"] == {
+            key: rows["model"][key] for key in rows["floor: input copied"]
+        }
+        assert rows["floor: unrelated real image"]["real"] > 0.9
+        assert rows["ceiling: oracle renderer"]["real"] > 0.9
+
+
+def test_what_changes_though_nothing_asked_for_it(reports):
+    oracle, collapsed = (reports[name].scores["a2b"] for name in ("Oracle", "OneStyle"))
+    assert oracle["model"]["bias_shape"] < 0.1
+    assert oracle["model"]["bias_hue"] < 0.1
+    assert collapsed["model"]["bias_shape"] == 0
+    unrelated = oracle["floor: unrelated real image"]
+    assert unrelated["bias_shape"] > 0.5
+    assert unrelated["bias_hue"] > 0.5
+
+
+def test_cis_and_joint_coverage(reports):
+    rows = reports["Oracle"].scores["a2b"]
+    assert 0.5 < rows["model"]["cis_fraction_hue"] <= 1
+    assert rows["model"]["coverage_joint"] == pytest.approx(1, abs=0.06)
+    assert rows["floor: input copied"]["cis_fraction_hue"] == pytest.approx(0, abs=1e-6)
+
+
+def test_codes_that_know_too_much(reports):
+    found = reports["Leaky"].scores["a2b"]["model"]
+    assert found["leak_style_shape"] > 0.5
+    assert found["leak_content_ink"] > 0.4
+    assert abs(found["leak_content_width"]) < 0.3
+    assert any(
+        "from the style code, above chance, shape +" in note for note in reports["Leaky"].notes
+    )
+    assert not any(key.startswith("leak") for key in reports["Oracle"].scores["a2b"]["model"])
+
+
+def test_hidden_codes_do_not_survive_noise(reports):
+    honest = reports["Copy"].scores["a2b"]["model"]
+    hidden = reports["Steganographer"].scores["a2b"]["model"]
+    assert honest["cycle"] == 0
+    assert hidden["cycle"] < 0.01
+    assert hidden["hidden_code"] > 20
+
+
+def test_the_table_of_all_scores(reports):
+    """Columns of results describe every score there is."""
+    report = reports["Leaky"]
+    described = {column["key"] for column in report.details["columns"]}
+    found = {k for rows in report.scores.values() for row in rows.values() for k in row}
+    assert found <= described
+    assert report.protocol["judges"]["seed"] == 0
+
+
+def test_the_adversarial_track(cache):
+    """The hue is content there: both factors are asked for."""
+    data = {n: Shapes(Domain(n), "test", test_count=60, track="adversarial") for n in "ab"}
+    metric = ShapesMetric(
+        **{**SETTINGS, "inputs": 12, "judge_images": 640, "judge_epochs": 2}, cache=str(cache)
+    )
+    report = metric.evaluate(Oracle(data), data)
+    assert {"shape", "hue", "bias_hue", "coverage_background"} <= set(report.scores["a2b"]["model"])
+    assert report.rows[1].cells[0].count(" ") == 1  # shape and hue, side by side
 
 
 def test_judges_accuracies_stand_in_the_report(reports):

@@ -1,0 +1,199 @@
+"""Extractors, and the fidelity measured with them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from _metrics import Images, Tinter, stand_in
+from torch import nn
+
+from munit_zoo.errors import ContractError, WeightsError
+from munit_zoo.metrics.extractors import (
+    Extractor,
+    InceptionExtractor,
+    TorchvisionExtractor,
+    resized,
+)
+from munit_zoo.metrics.features import Moments, frechet_distance
+from munit_zoo.metrics.fidelity import Fidelity
+from munit_zoo.metrics.report import COPIED, MODEL, REAL, UNRELATED
+from munit_zoo.metrics.timm_networks import TimmExtractor
+
+DATA = {"a": Images(24, seed=3, range_=0.1), "b": Images(40, seed=1)}
+
+
+class Corner(Extractor):
+    """Features by hand: the means and deviations of the channels."""
+
+    size = 16
+
+    def build(self) -> nn.Module:
+        class Network(nn.Module):
+            def forward(self, x):
+                return torch.cat([x.mean((2, 3)), x.std((2, 3))], 1)
+
+        return Network()
+
+
+def images(count: int = 3, side: int = 40) -> torch.Tensor:
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def test_legacy_resizing_is_tensorflow_1s():
+    theirs = pytest.importorskip("torch_fidelity.interpolate_compat_tensorflow")
+    pixels = torch.rand(2, 3, 20, 37) * 255
+    expected = theirs.interpolate_bilinear_2d_like_tensorflow1x(
+        pixels, size=(33, 33), align_corners=False
+    )
+    torch.testing.assert_close(resized(pixels, 33, "legacy"), expected)
+
+
+def test_clean_resizing_is_pillows():
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 64)).astype(np.float32)
+    expected = Image.fromarray(pixels, "F").resize((20, 20), Image.Resampling.BICUBIC)
+    found = resized(torch.from_numpy(pixels)[None, None], 20, "clean")[0, 0]
+    assert np.abs(found.numpy() - np.asarray(expected).clip(0, 255)).max() < 0.01
+
+
+def test_inception_is_torch_fidelitys(tmp_path):
+    """On the same random weights, legacy resizing and all: the same features."""
+    module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.FeatureExtractorInceptionV3, "load_state_dict", lambda *a: None)
+        patch.setattr(module, "load_state_dict_from_url", lambda *a, **k: None)
+        empty = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+    path = stand_in(empty, tmp_path / "random.pth")
+    theirs = module.FeatureExtractorInceptionV3(
+        "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path)
+    )
+    ours = InceptionExtractor(weights=str(path), resize="legacy")
+    ours.load("cpu")
+    x = images(2, 32)
+    pixels = ((x + 1) * 127.5).round().to(torch.uint8)
+    torch.testing.assert_close(ours.features(x), theirs(pixels)[0])
+    clean = InceptionExtractor(weights=str(path))
+    clean.load("cpu")
+    assert not torch.allclose(clean.features(x), ours.features(x), rtol=1e-2)
+    assert clean.describe()["resize"] == "clean 299"
+    assert len(clean.describe()["weights"][0]["sha256"]) == 64
+    torch.save({"w": torch.zeros(1)}, path)
+    with pytest.raises(WeightsError, match="holds no such Inception-v3"):
+        InceptionExtractor(weights=str(path)).load("cpu")
+
+
+def test_torchvisions_networks(tmp_path):
+    from torchvision.models import alexnet
+
+    with torch.random.fork_rng():
+        network = alexnet().eval()
+    torch.save(network.state_dict(), tmp_path / "whole.pth")
+    extractor = TorchvisionExtractor(model="alexnet", weights=str(tmp_path / "whole.pth"), size=64)
+    extractor.load("cpu")
+    x = images(2, 64)
+    pixels = ((x + 1) * 127.5).round() / 255
+    mean, std = (torch.tensor(v)[:, None, None] for v in (extractor.mean, extractor.std))
+    expected = network.features((pixels - mean) / std).mean((2, 3))
+    torch.testing.assert_close(extractor.features(x), expected.detach())
+    assert extractor.features(images(2, 100)).shape == (2, 256)
+    with pytest.raises(WeightsError, match="do not fit"):
+        TorchvisionExtractor(model="vgg16", weights=str(tmp_path / "whole.pth")).load("cpu")
+
+
+def test_timms_networks(tmp_path):
+    import timm
+    from safetensors.torch import save_file
+
+    with torch.random.fork_rng():
+        network = timm.create_model("resnet10t", num_classes=7).eval()
+    save_file(network.state_dict(), tmp_path / "own.safetensors")
+    extractor = TimmExtractor(model="resnet10t", weights=str(tmp_path / "own.safetensors"), size=32)
+    extractor.load("cpu")
+    x = images(2, 32)
+    mean, std = (torch.tensor(v)[:, None, None] for v in (extractor.mean, extractor.std))
+    pixels = ((x + 1) * 127.5).round() / 255
+    expected = network.forward_head(
+        network.forward_features((pixels - mean) / std), pre_logits=True
+    ).detach()
+    torch.testing.assert_close(extractor.features(x), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(WeightsError, match="allow timm to fetch its own with --download"):
+        TimmExtractor(model="resnet10t").load("cpu")
+    with pytest.raises(ContractError, match="no MODEL 'resnet10x'. Did you mean"):
+        TimmExtractor(model="resnet10x").load("cpu")
+
+
+def test_an_extractor_is_loaded_first_and_gives_vectors():
+    with pytest.raises(ContractError, match="loaded before it is used"):
+        Corner().features(images())
+
+    class Maps(Corner):
+        def build(self):
+            return nn.Identity()
+
+    extractor = Maps()
+    extractor.load("cpu")
+    with pytest.raises(ContractError, match=r"gives \(3, 3, 16, 16\) for 3 images"):
+        extractor.features(images())
+
+
+def fidelity(**settings) -> Fidelity:
+    return Fidelity(extractor=Corner, **{"styles": 3, **settings})
+
+
+def test_scores_are_those_of_the_translations():
+    """FID recomputed from what the translator makes."""
+    report = fidelity(batch=7).evaluate(Tinter(), DATA)
+    extractor = Corner()
+    extractor.load("cpu")
+    real, fake = Moments(), Moments()
+    real.add(extractor.features(torch.stack([DATA["b"].test(i) for i in range(40)])))
+    metric = fidelity()
+    from munit_zoo.metrics.sampling import Sampler
+
+    sampler = Sampler(Tinter(), DATA, "a", "b", None, metric.seed, "cpu")
+    for index, x in sampler:
+        fake.add(extractor.features(sampler.drawn(x, index, 3, "fidelity")))
+    assert report.scores["a2b"][MODEL]["fid"] == pytest.approx(frechet_distance(real, fake))
+    assert report.protocol["n"]["a2b"] == {"inputs": 24, "fake": 72, "real": 40}
+
+
+class Copier(Tinter):
+    """Makes real images of b: the best there is."""
+
+    def translate(self, x, to, styles=1, *, paired=False, generator=None):
+        picks = torch.randint(40, (styles,), generator=generator)
+        return torch.stack([DATA["b"].test(int(i)) for i in picks])[None]
+
+
+def test_floors_and_ceiling_lie_where_they_belong():
+    rows = fidelity().evaluate(Copier(), DATA).scores["a2b"]
+    assert rows[MODEL]["fid"] < rows[COPIED]["fid"]
+    assert rows[REAL]["fid"] < rows[COPIED]["fid"]
+    assert set(rows) == {MODEL, COPIED, UNRELATED, REAL}
+    assert rows[MODEL]["precision"] == 1
+
+
+def test_the_same_numbers_for_the_same_seed_whatever_the_batches():
+    first = fidelity(seed=1, keep=20).evaluate(Tinter(), DATA)
+    again = fidelity(seed=1, keep=20, batch=5).evaluate(Tinter(), DATA)
+    other = fidelity(seed=2, keep=20).evaluate(Tinter(), DATA)
+    for row, found in first.scores["a2b"].items():
+        assert again.scores["a2b"][row] == pytest.approx(found, rel=1e-4, nan_ok=True)
+    assert other.scores != first.scores
+    assert other.protocol == first.protocol
+
+
+def test_few_images_are_noted():
+    report = fidelity().evaluate(Tinter(), DATA)
+    assert any("fewer than 2,000" in note for note in report.notes)
+
+
+def test_absent_weights_are_said_before_anything_is_translated(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.delenv("MUNIT_ZOO_WEIGHTS", raising=False)
+    translator = Tinter()
+    with pytest.raises(WeightsError, match=r"weights-inception-2015-12-05-6726825d\.pth"):
+        Fidelity().evaluate(translator, DATA)
+    assert not translator.calls
