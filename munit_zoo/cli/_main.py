@@ -239,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     command = _add(commands, "new-plugin", "_show:new_plugin", "write a plug-in package to fill in")
     command.add_argument("name", help="of the distribution, as my-stains")
     command.add_argument(
-        "--kind", action="append", help="norm, loss, named-loss, …, configs (norm and loss)"
+        "--kind", action="append", help="norm, loss, penalty, …, configs (norm and loss)"
     )
     command.add_argument("--out", type=Path, default=Path(), help="folder (the current one)")
 

@@ -237,7 +237,7 @@ def settings_of_weights(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[st
         kernel = generator.get("hpf.filter")
         options = {
             "img_size": size,
-            "w_hpf": 0.0 if kernel is None else 8 / float(kernel[1, 1]),
+            "w_hpf": 0.0 if kernel is None else round(8 / float(kernel[1, 1]), 6),
             "style_dim": mapping["unshared.0.6.weight"].shape[0],
             "latent_dim": mapping["shared.0.weight"].shape[1],
         }
