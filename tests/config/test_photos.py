@@ -1,4 +1,4 @@
-"""The configs to start from for photographs: they check, and train on whatever is in two folders."""
+"""The configs to start from for photographs: they check, and train on two folders of any images."""
 
 from __future__ import annotations
 
