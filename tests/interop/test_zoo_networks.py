@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from munit_zoo.blocks.pools import ImagePool
 from munit_zoo.config import resolve_component
 from munit_zoo.interop import bicyclegan, cut, cyclegan, stargan, starganv2
-from munit_zoo.interop._files import renamed
+from munit_zoo.interop.checkpoints import renamed
 from munit_zoo.registry import LOSSES
 
 pytestmark = pytest.mark.golden
