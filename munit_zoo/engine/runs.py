@@ -449,8 +449,13 @@ def load_model(
     Raises CheckpointError for a folder that is neither, or weights that do not fit.
     """
     config = _as_built(find_snapshot(Path(path))[0]).config
+    facts = read_newest(Path(path), lambda run, snapshot: snapshot.info().get("facts", {}))
+    missing = facts.get("missing", [])  # of an import: networks that its files lacked
     model = create_model(config)
-    kept = list(translating_networks(model))
+    if missing:
+        graph, ways = model.graph(), [tuple(way) for way in facts["ways"]]
+        graph.translations = {way: graph.translations[way] for way in ways}
+    kept = [network for network in translating_networks(model) if network not in missing]
     for network in model.networks():
         if network not in kept:
             drop_network(model, network)
