@@ -391,11 +391,12 @@ def test_a_full_disk_keeps_the_former_snapshot_and_says_so(tmp_path, overrides, 
     def full(handle: int) -> None:
         calls.append(handle)
         if Run(run).snapshots():
-            raise OSError(28, "No space left on device", str(run))
+            raise OSError(28, "No space left on device")
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UsageError, match=f"{run}: No space left on device"):
+    said = f"{run} cannot be written: No space left on device.*snapshots/00000001, is whole"
+    with pytest.raises(UsageError, match=said):
         begin(run, overrides)
     monkeypatch.undo()
     assert [s.iteration for s in Run(run).snapshots()] == [1]
