@@ -168,7 +168,8 @@ def save_image(path: str | Path, image: torch.Tensor) -> None:
         image = image[0]
     if image.dim() != 3:
         raise UsageError(
-            f"save_image writes one image (C, H, W), got {tuple(image.shape)}: write them one by one"
+            f"save_image writes one image (C, H, W), got {tuple(image.shape)}: write several one "
+            "by one"
         )
     write_image(Path(path), from_unit(image.detach().float().clamp(-1, 1), np.uint8))
 

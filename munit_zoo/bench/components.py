@@ -35,7 +35,7 @@ def build_component(
     with torch.device(device):
         subject = subject_of(kind, name, {}, _measures(batch, size), random)
     if channels_last and isinstance(subject.module, nn.Module):
-        subject.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        subject.module.to(memory_format=torch.channels_last)
     return subject
 
 

@@ -71,7 +71,7 @@ def timed(call: Callable[[], object], count: int, device: torch.device) -> float
             call()
         end.record()
         torch.cuda.synchronize(device)
-        return start.elapsed_time(end) / 1000 / count
+        return float(start.elapsed_time(end)) / 1000 / count
     synchronise(device)
     began = time.perf_counter()
     for _ in range(count):

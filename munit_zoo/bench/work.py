@@ -140,7 +140,7 @@ def _train(arm: Arm, device: torch.device) -> Work:
     fabric = make_fabric(device.type, arm.precision)  # type: ignore[arg-type]
     model, objective, rehearsal = assemble(config, _sizes(arm, config))
     layout = memory_format(config, device)
-    model.to(memory_format=layout)  # type: ignore[call-overload]
+    model.to(memory_format=layout)
     model.train()
     fabric.to_device(model)
     groups = build_optimizers(config, model, objective)
@@ -212,7 +212,7 @@ def training_flop(rehearsal: Rehearsal) -> float:
     with FlopCounterMode(display=False) as counter:
         for _, loss in simulate(rehearsal.objective, env):
             if loss.requires_grad:
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
     return float(counter.get_total_flops())
 
 
@@ -223,7 +223,7 @@ def _model(arm: Arm, config: Config, device: torch.device) -> TranslationModel:
     """The model of a config with weights drawn under a fixed seed, ready to translate."""
     torch.manual_seed(0)
     model = create_model(config).eval().to(device)
-    model.to(memory_format=memory_format(config, device))  # type: ignore[call-overload]
+    model.to(memory_format=memory_format(config, device))
     compile_networks(model.networks().values(), config.ENGINE.COMPILE)
     return model
 
@@ -396,7 +396,7 @@ def _component(arm: Arm, device: torch.device) -> Work:
         with _autocast(arm, device):
             output = forward(*inputs)
         total = torch.stack([o.float().sum() for o in _leaves(output)]).sum()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         return total
 
     return Work(

@@ -107,7 +107,8 @@ class LegacySpectralConv2d(nn.Conv2d):
             self.v.copy_(v)
         # fresh tensors u, v: a second forward before the backward must not change this one's
         sigma = (u * (matrix * v).sum(1)).sum()
-        return self.weight / sigma
+        weight: Tensor = self.weight / sigma
+        return weight
 
     def forward(self, input: Tensor) -> Tensor:
         output: Tensor = self._conv_forward(input, self.normalised_weight(), self.bias)
@@ -173,7 +174,8 @@ def by_columns(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         total = total + wide[:, :, column, :, column : column + width]
     if bias is not None:
         total = total + bias[:, None, None]
-    return total.to(parts.dtype)
+    kernel: Tensor = total.to(parts.dtype)
+    return kernel
 
 
 class ConvBlock(nn.Module):

@@ -171,7 +171,8 @@ class ResnetGenerator(nn.Module):
         """The activation that a layer's output goes straight into."""
         for layer in self.layers[index + 1 :]:
             if isinstance(layer, self._activation):
-                return layer
+                found: nn.Module = layer
+                return found
             if not isinstance(layer, NoNorm):
                 return None
         return None

@@ -49,7 +49,7 @@ def initialise(
         else:
             init.normal_(drawn, 0.0, 0.02 if gain is None else gain)
         if parametrize.is_parametrized(layer, "weight"):
-            layer.weight = drawn  # type: ignore[assignment]
+            layer.weight = drawn
             _settle(layer)
         else:
             weight.data.copy_(drawn)

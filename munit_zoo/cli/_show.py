@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from munit_zoo.domains import Domain
-from munit_zoo.errors import GraphError, an
-from munit_zoo.registry import CORE, REGISTRIES, Entry, Registry, registry
+from munit_zoo.errors import GraphError, MunitZooError, an
+from munit_zoo.registry import CORE, REGISTRIES, Entry, Registry, damaged_metadata, registry
+
+if TYPE_CHECKING:  # the latter would load torch
+    from munit_zoo.config import Resolved
+    from munit_zoo.data import Dataset
 
 
 def list_components(chosen: argparse.Namespace) -> None:
@@ -149,6 +154,8 @@ def doctor(_: argparse.Namespace) -> int:
     for variable in ("MUNIT_ZOO_PLUGINS", "MUNIT_ZOO_STRICT_PLUGINS", "MUNIT_ZOO_CACHE"):
         if variable in os.environ:
             print(f"{variable}={os.environ[variable]}")
+    for folder, reason in damaged_metadata():
+        print(f"damaged metadata, over which other packages may stumble: {folder}: {reason}")
     problems = _plugins_report()
     for problem in problems:
         print(problem)
@@ -286,10 +293,12 @@ def config_check(chosen: argparse.Namespace) -> None:
     """`munit-zoo config check`: names, types, and one step's shapes on the meta device."""
     from munit_zoo.config import bind, domains_of
     from munit_zoo.engine.runs import resolve_config
+    from munit_zoo.engine.setup import stream_of
     from munit_zoo.models import rehearse, smallest_size
 
     resolved = resolve_config(chosen.config, chosen.overrides)
     config = resolved.config
+    _print_dropped(resolved)  # first, as it may be why the rest fails
     data = bind("dataset", config.DATA, "DATA")
     datasets = {d.name: data(d, "train") for d in domains_of(config)}
     sizes = {name: dataset.size for name, dataset in datasets.items()}
@@ -305,20 +314,43 @@ def config_check(chosen: argparse.Namespace) -> None:
         raise GraphError(f"{str(error).rstrip('.')}. {hint}") from error
     shown = ", ".join(f"{name.upper()} {h}×{w}" for name, (h, w) in sizes.items())
     print(f"{chosen.config}: in order, for images of {shown}")
-    for dropped in resolved.dropped:
-        print(dropped)
     _print_parameters(rehearsal.parameters)
     _print_updates(rehearsal.objective)
     for name in rehearsal.unreached_networks():
         print(f"frozen, no active term reaches it: {name}")
     if chosen.data:
-        _check_images(data, domains_of(config), every=chosen.data == "all")
+        found = _check_images(data, domains_of(config), every=chosen.data == "all")
+        stream_of(config, rehearsal.objective, found)  # labels and partners that the recipe reads
 
 
-def _check_images(data: Any, domains: Sequence[Domain], *, every: bool) -> None:
-    """Prints what is found in each split of each domain; raises DataError for unusable images."""
+def _print_dropped(resolved: Resolved) -> None:
+    """Keys that went with exchanged components, and what became of the model's size."""
+    import torch
+
+    from munit_zoo.models import create_model
+
+    for dropped in resolved.dropped:
+        print(dropped)
+    if not any(dropped.path.split(".")[0] == "MODEL" for dropped in resolved.dropped):
+        return
+    before = resolved.without_exchange("MODEL")
+    if before is not None:
+        with contextlib.suppress(MunitZooError), torch.device("meta"):
+            sizes = [
+                sum(p.numel() for p in create_model(config).parameters()) / 1e6
+                for config in (before, resolved.config)
+            ]
+            print("  parameters before the exchange {:,.2f} M, now {:,.2f} M".format(*sizes))
+
+
+def _check_images(data: Any, domains: Sequence[Domain], *, every: bool) -> dict[str, Dataset]:
+    """Prints what is found in each split of each domain; returns the training split's datasets.
+
+    Raises DataError for unusable images.
+    """
     from munit_zoo.errors import DataError, counted
 
+    training: dict[str, Dataset] = {}
     unusable = tried = 0
     for split in ("train", "test"):
         for domain in domains:
@@ -333,6 +365,7 @@ def _check_images(data: Any, domains: Sequence[Domain], *, every: bool) -> None:
                     unusable += len(wrong)
                     continue
             dataset.prepare()
+            training.setdefault(domain.name, dataset)
             known = {k: v for k, v in dataset.describe().items() if v and k != "notes"}
             details = ", ".join(f"{k} {v}" for k, v in known.items())
             print(f"data {split} {domain.key}: {details}")
@@ -342,6 +375,7 @@ def _check_images(data: Any, domains: Sequence[Domain], *, every: bool) -> None:
         raise DataError(f"{counted(unusable, 'image')} of {tried} cannot be used, listed above")
     if tried:
         print(f"every image was tried: {tried}")
+    return training
 
 
 class _Tally:

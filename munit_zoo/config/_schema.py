@@ -20,7 +20,7 @@ from munit_zoo.config.settings import (
     UpdateSettings,
 )
 from munit_zoo.errors import shortened, suggest
-from munit_zoo.registry import MAY_CHANGE, Setting, read_signature, slot
+from munit_zoo.registry import MAY_CHANGE, Setting, read_signature, slot, spare_others
 
 __all__ = [
     "MISSING",
@@ -167,6 +167,7 @@ def coerce(annotation: Any, value: Any) -> Any:
     if _holds_bool(value) and not _takes_bool(annotation):
         raise ValueError(_complaint(annotation, value))  # pydantic takes True for Literal[1]
     _check_numbers(value)
+    spare_others()
     try:
         return TypeAdapter(annotation).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:

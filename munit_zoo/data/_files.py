@@ -31,7 +31,8 @@ class FileDataset:
 
     on_bad_image: `error` stops at an image that cannot be used, naming it; `skip` reads every image
     once in `prepare`, leaves out the bad ones and lists them in `skipped`.
-    max_pixels: rows times columns of the largest image that is decoded.
+    max_pixels: rows times columns of the largest image that is decoded. reduced_jpeg: decode a JPEG
+    that is to become smaller at a fraction of its size.
     labels: what is known of the images beside their domain.
     """
 
@@ -43,10 +44,12 @@ class FileDataset:
         on_bad_image: OnBadImage,
         *,
         max_pixels: int = MAX_PIXELS,
+        reduced_jpeg: bool = False,
         labels: Attributes | Classes | None = None,
     ) -> None:
         self.domain, self.split, self.pipeline = domain, split, pipeline
         self.on_bad_image, self.max_pixels, self.labels = on_bad_image, max_pixels, labels
+        self.short = pipeline.short if reduced_jpeg else None
         self.skipped: dict[str, str] = {}
         self.notes: list[str] = []
         self._files: list[tuple[str, Path]] | None = None
@@ -65,7 +68,7 @@ class FileDataset:
 
     def decode(self, path: Path) -> Decoded:
         """The pixels of a file that are this domain's."""
-        return decode(path, max_pixels=self.max_pixels)
+        return decode(path, max_pixels=self.max_pixels, short=self.short)
 
     @property
     def size(self) -> tuple[int, int]:

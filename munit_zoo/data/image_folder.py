@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from munit_zoo.data._files import (
     FileDataset,
@@ -25,6 +25,7 @@ from munit_zoo.data.transforms import (
 )
 from munit_zoo.domains import Domain, letter
 from munit_zoo.errors import DataError
+from munit_zoo.registry import MAY_CHANGE
 from munit_zoo.registry.ranges import NonNegative, Positive
 
 __all__ = ["ImageFolder", "split_folder"]
@@ -51,6 +52,8 @@ class ImageFolder(FileDataset):
         transparent comes to lie on white, and CMYK becomes RGB.
     on_bad_image: stop, or skip and list.
     max_pixels: rows times columns of the largest image that is read.
+    reduced_jpeg: decode JPEG that `size` makes less than half as large at 1/2, 1/4 or 1/8: faster,
+        and not quite the same (docs/data.md).
 
     Raises DataError for missing or empty folders and unknown domains, and per image as
     `on_bad_image` says.
@@ -61,13 +64,13 @@ class ImageFolder(FileDataset):
         domain: Domain,
         split: Literal["train", "test"],
         *,
-        root: str | None = None,
-        folders: dict[str, str] | None = None,
-        test_folders: dict[str, str] | None = None,
+        root: Annotated[str | None, MAY_CHANGE] = None,
+        folders: Annotated[dict[str, str] | None, MAY_CHANGE] = None,
+        test_folders: Annotated[dict[str, str] | None, MAY_CHANGE] = None,
         hold_out: NonNegative = 0.1,
         hold_out_seed: int = 0,
         paired: bool = False,
-        table: str | None = None,
+        table: Annotated[str | None, MAY_CHANGE] = None,
         attributes: tuple[str, ...] | None = None,
         classes: bool = False,
         size: Positive | dict[str, Positive] | None = 256,
@@ -75,8 +78,9 @@ class ImageFolder(FileDataset):
         flip: bool = True,
         interpolation: Interpolation = "bilinear",
         convert: dict[str, Convert] | Convert = "none",
-        on_bad_image: OnBadImage = "error",
+        on_bad_image: Annotated[OnBadImage, MAY_CHANGE] = "error",
         max_pixels: Positive = MAX_PIXELS,
+        reduced_jpeg: bool = False,
     ) -> None:
         check_domains(
             domain, folders=folders, test_folders=test_folders, size=size, convert=convert
@@ -91,7 +95,13 @@ class ImageFolder(FileDataset):
         )
         labels = labels_from(table, attributes, classes)
         super().__init__(
-            domain, split, pipeline, on_bad_image, max_pixels=max_pixels, labels=labels
+            domain,
+            split,
+            pipeline,
+            on_bad_image,
+            max_pixels=max_pixels,
+            reduced_jpeg=reduced_jpeg,
+            labels=labels,
         )
         self.root = None if root is None else Path(root).expanduser()
         self.folder = _folder(folders, domain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from munit_zoo.data._files import FileDataset, OnBadImage, check_domains, labels_from
 from munit_zoo.data.images import MAX_PIXELS, shown
@@ -18,6 +18,7 @@ from munit_zoo.data.transforms import (
 )
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError, suggest
+from munit_zoo.registry import MAY_CHANGE
 from munit_zoo.registry.ranges import Positive
 
 __all__ = ["ImageList"]
@@ -44,18 +45,19 @@ class ImageList(FileDataset):
         domain: Domain,
         split: Literal["train", "test"],
         *,
-        lists: dict[str, str],
-        roots: dict[str, str] | None = None,
-        root: str | None = None,
-        table: str | None = None,
+        lists: Annotated[dict[str, str], MAY_CHANGE],
+        roots: Annotated[dict[str, str] | None, MAY_CHANGE] = None,
+        root: Annotated[str | None, MAY_CHANGE] = None,
+        table: Annotated[str | None, MAY_CHANGE] = None,
         attributes: tuple[str, ...] | None = None,
         size: Positive | dict[str, Positive] | None = 256,
         crop: Crop = None,
         flip: bool = True,
         interpolation: Interpolation = "bilinear",
         convert: dict[str, Convert] | Convert = "none",
-        on_bad_image: OnBadImage = "error",
+        on_bad_image: Annotated[OnBadImage, MAY_CHANGE] = "error",
         max_pixels: Positive = MAX_PIXELS,
+        reduced_jpeg: bool = False,
     ) -> None:
         check_domains(domain, size=size, convert=convert)
         pipeline = Pipeline(
@@ -68,7 +70,13 @@ class ImageList(FileDataset):
         )
         labels = labels_from(table, attributes, classes=False)
         super().__init__(
-            domain, split, pipeline, on_bad_image, max_pixels=max_pixels, labels=labels
+            domain,
+            split,
+            pipeline,
+            on_bad_image,
+            max_pixels=max_pixels,
+            reduced_jpeg=reduced_jpeg,
+            labels=labels,
         )
         for where, given in (("LISTS", lists), ("ROOTS", roots or {})):
             for key in given:

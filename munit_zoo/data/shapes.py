@@ -30,6 +30,7 @@ from pydantic import Field
 from munit_zoo.data.seeding import rng
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError
+from munit_zoo.registry.ranges import Positive
 
 __all__ = ["LEVELS", "MANNERS", "Factors", "Shapes"]
 
@@ -115,9 +116,9 @@ class Shapes:
         domain: Domain,
         split: Literal["train", "test"],
         *,
-        size: Annotated[int, Field(ge=8)] = 32,
-        count: Annotated[int, Field(ge=1)] = 8000,
-        test_count: Annotated[int, Field(ge=1)] = 1000,
+        size: Annotated[int, Field(ge=8, le=4096)] = 32,
+        count: Positive = 8000,
+        test_count: Positive = 1000,
         track: Literal["aligned", "adversarial"] = "aligned",
         texture: bool = False,
         paired: bool = False,
@@ -301,7 +302,8 @@ def _hatching(period: NDArray[np.float64], side: int) -> NDArray[np.float64]:
     centres = (np.arange(side) + 0.5) / side * 2 - 1
     across = (centres[None, :] + centres[:, None])[None] / np.sqrt(2)
     period = period[:, None, None]
-    return abs(across % period - period / 2) - 0.22 * period
+    distance: NDArray[np.float64] = abs(across % period - period / 2) - 0.22 * period
+    return distance
 
 
 def _textured(
@@ -362,7 +364,8 @@ def _star(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]
     tip, notch = (outer, 0.0), (inner * np.cos(sector), inner * np.sin(sector))
     edge = (notch[0] - tip[0], notch[1] - tip[1])
     length = float(np.hypot(*edge))
-    return ((a - tip[0]) * edge[1] - (b - tip[1]) * edge[0]) / length
+    distance: NDArray[np.float64] = ((a - tip[0]) * edge[1] - (b - tip[1]) * edge[0]) / length
+    return distance
 
 
 def _cross(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:

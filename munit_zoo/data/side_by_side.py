@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from munit_zoo.data.transforms import (
 )
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError, suggest
+from munit_zoo.registry import MAY_CHANGE
 from munit_zoo.registry.ranges import NonNegative, Positive
 
 __all__ = ["SideBySide"]
@@ -49,19 +50,19 @@ class SideBySide(FileDataset):
         domain: Domain,
         split: Literal["train", "test"],
         *,
-        root: str | None = None,
-        folder: str | None = None,
+        root: Annotated[str | None, MAY_CHANGE] = None,
+        folder: Annotated[str | None, MAY_CHANGE] = None,
         panels: tuple[str, ...] | None = None,
         hold_out: NonNegative = 0.1,
         hold_out_seed: int = 0,
-        table: str | None = None,
+        table: Annotated[str | None, MAY_CHANGE] = None,
         attributes: tuple[str, ...] | None = None,
         size: Positive | None = 256,
         crop: Crop = None,
         flip: bool = True,
         interpolation: Interpolation = "bilinear",
         convert: dict[str, Convert] | Convert = "none",
-        on_bad_image: OnBadImage = "error",
+        on_bad_image: Annotated[OnBadImage, MAY_CHANGE] = "error",
         max_pixels: Positive = MAX_PIXELS,
     ) -> None:
         check_domains(domain, convert=convert)

@@ -75,7 +75,8 @@ class Pipeline:
 
     def test(self, image: Tensor) -> Tensor:
         """The middle crop."""
-        return T.center_crop(self._resized(image), list(self.crop)).contiguous()
+        cropped: Tensor = T.center_crop(self._resized(image), list(self.crop)).contiguous()
+        return cropped
 
     def _resized(self, image: Tensor) -> Tensor:
         height, width = image.shape[1:]

@@ -19,6 +19,7 @@ from munit_zoo.errors import UsageError
 __all__ = [
     "Device",
     "Precision",
+    "allow_unused_parameters",
     "choose_device",
     "ddp_strategy",
     "leave_group",
@@ -80,6 +81,13 @@ def make_fabric(device: str, precision: Precision, *, devices: int = 1) -> Fabri
     )
 
 
+class _DataParallel(DDPStrategy):
+    """As Fabric has it; some parameters may go without a gradient in an update."""
+
+    def allow_unused(self) -> None:
+        self._ddp_kwargs["find_unused_parameters"] = True
+
+
 def ddp_strategy(**options: Any) -> DDPStrategy:
     """Data parallelism for training: gradients are averaged, buffers left to each process.
 
@@ -89,7 +97,14 @@ def ddp_strategy(**options: Any) -> DDPStrategy:
     known = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options[name] = False
-    return DDPStrategy(**options)
+    return _DataParallel(**options)
+
+
+def allow_unused_parameters(fabric: Fabric) -> None:
+    """For updates that leave parameters of their networks without a gradient; before modules are
+    set up."""
+    if isinstance(fabric.strategy, _DataParallel):
+        fabric.strategy.allow_unused()
 
 
 @contextmanager
@@ -132,10 +147,10 @@ def plain_errors() -> Iterator[None]:
         text = str(error)
         if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text:
             raise UsageError(f"memory is short: {text.splitlines()[0]}. {_LESS}") from error
-        if _grouped() and any(word in text for word in _GONE):
+        if any(word in text for word in _GONE):
             raise UsageError(
-                "another process of this training is gone; its own message says why. Go on with "
-                "--resume"
+                "another process of this training is gone: it was killed, or its own message says "
+                "why. Go on with --resume"
             ) from error
         raise
 
@@ -144,4 +159,4 @@ _LESS = (
     "What needs less: a smaller ENGINE.BATCH_SIZE, DATA.CROP or DATA.SIZE, ENGINE.PRECISION=bf16, "
     "ENGINE.SHARE=none, fewer ENGINE.WORKERS, smaller networks (DIM, BLOCKS)"
 )
-_GONE = ("onnection closed by peer", "onnection reset by peer", "Broken pipe", "NCCL error")
+_GONE = ("gloo/transport", "Gloo", "NCCL error", "ncclRemoteError")

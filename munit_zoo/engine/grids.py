@@ -52,7 +52,9 @@ def translation_grid(
         columns.append(as_rgb(translated.flatten(0, 1)).unflatten(0, translated.shape[:2]))
     columns = [column.to("cpu", torch.float32) for column in columns]
     cells = torch.cat([_fit(column, height, width) for column in columns], dim=1)
-    return make_grid(cells.flatten(0, 1), nrow=cells.shape[1], padding=2, pad_value=1.0)
+    flat = cells.flatten(0, 1)
+    grid: Tensor = make_grid(flat, nrow=cells.shape[1], padding=2, pad_value=1.0)
+    return grid
 
 
 def _reconstructs(model: TranslationModel, domain: str) -> bool:
@@ -68,7 +70,8 @@ def _fit(column: Tensor, height: int, width: int) -> Tensor:
     if column.shape[-2:] == (height, width):
         return column
     flat = torch.nn.functional.interpolate(column.flatten(0, 1), (height, width), mode="nearest")
-    return flat.unflatten(0, column.shape[:2])
+    each: Tensor = flat.unflatten(0, column.shape[:2])
+    return each
 
 
 def save_grid(path: Path, grid: Tensor) -> None:

@@ -30,6 +30,9 @@ from munit_zoo.models import TranslationModel
 
 __all__ = ["Progress", "Session", "Silent"]
 
+GRID_WAYS = 6
+"""Translations between two domains that grids show; of K domains there are K · (K - 1)."""
+
 PAGE_EVERY = 15.0
 """Seconds between two pages while training, and after which an open one loads itself anew."""
 
@@ -130,6 +133,10 @@ class Session:
         with self._leading() as leader:
             if leader:
                 device = str(self.fabric.device)
+                ways = self._model.ways
+                if len(ways) > GRID_WAYS:
+                    shown = ", ".join(f"{s} to {t}" for s, t in ways[:GRID_WAYS])
+                    notes = [*notes, f"grids show {GRID_WAYS} of {len(ways)} ways: {shown}"]
                 self._tell("started", self.start, self.engine.ITERATIONS, device, notes)
                 if self.start == 0:
                     self.grid()
@@ -221,7 +228,7 @@ class Session:
         with self._paused(), _untouched(model):
             folder.mkdir(exist_ok=True)
             count, seed = self.engine.DISPLAY_STYLES, self.engine.SEED
-            for way in model.ways:
+            for way in model.ways[:GRID_WAYS]:
                 fixed, fresh = (_styles(model, count, seed, way, i) for i in (-1, iteration))
                 images = self.shown[way[0]].to(model.device)
                 grid = translation_grid(model, images, way, fixed=fixed, fresh=fresh)
@@ -246,7 +253,8 @@ class Session:
             if tensor is not None:
                 raise self._diverged(f"a weight is not finite: {tensor}")
             record = self.run.record()
-            info = {key: record[key] for key in ("config_sha256", "components") if key in record}
+            kept = ["config_sha256", "components"]
+            info = {key: record[key] for key in kept if key in record}
             snapshot = self.run.save(captured, info, keep=self.engine.KEEP)
             self.saved = self.state.iteration
             self.board.flush()
@@ -260,7 +268,8 @@ class Session:
         if not done:
             return math.nan
         elapsed = time.perf_counter() - self.began
-        return (self.engine.ITERATIONS - self.state.iteration) * elapsed / done
+        left: int = self.engine.ITERATIONS - self.state.iteration
+        return left * elapsed / done
 
     @property
     def _model(self) -> TranslationModel:

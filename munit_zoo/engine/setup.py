@@ -23,6 +23,7 @@ from munit_zoo.engine.acceleration import (
     memory_format,
     set_rate,
 )
+from munit_zoo.engine.devices import allow_unused_parameters
 from munit_zoo.engine.runs import (
     INEXACT,
     Change,
@@ -36,7 +37,7 @@ from munit_zoo.engine.signals import led
 from munit_zoo.engine.state import Average, TrainingState, load_into
 from munit_zoo.engine.step import Trainer, build_optimizers, draw_inputs
 from munit_zoo.errors import DataError, UsageError
-from munit_zoo.models import Objective, Rehearsal, TranslationModel, assemble
+from munit_zoo.models import Objective, Rehearsal, TranslationModel, assemble, translating_networks
 
 __all__ = ["Opening", "Rates", "Setup", "averaged", "open_training", "set_up"]
 
@@ -197,6 +198,26 @@ def _schedule_notes(old: Config, new: Config, start: int) -> list[str]:
     ]
 
 
+def stream_of(
+    config: Config, objective: Objective, datasets: Mapping[str, Dataset], **options: Any
+) -> Batches:
+    """The batches of what a recipe's active terms read; raises DataError as `Batches` does.
+
+    options: workers and processes, as `Batches` takes them.
+    """
+    model = objective.model
+    letters = {letter: domain.name for letter, domain in model.letters.items()}
+    return Batches(
+        datasets,
+        model.graph().inputs,
+        letters or {name: name for name in datasets},
+        seed=config.ENGINE.SEED,
+        batch_size=config.ENGINE.BATCH_SIZE,
+        want={slot.rstrip("'") for slot in objective.inputs},
+        **options,
+    )
+
+
 def set_up(
     opening: Opening, fabric: Fabric, folder: Path, plugins: Sequence[Path], claims: ExitStack
 ) -> Setup:
@@ -208,25 +229,23 @@ def set_up(
     datasets = {"train": training, "test": test}
     sizes = {name: dataset.size for name, dataset in training.items()}
     model, objective, rehearsal = assemble(config, sizes, processes=fabric.world_size)
-    letters = {letter: domain.name for letter, domain in model.letters.items()}
-    stream = Batches(
+    stream = stream_of(
+        config,
+        objective,
         training,
-        model.graph().inputs,
-        letters or {name: name for name in training},
-        seed=config.ENGINE.SEED,
-        batch_size=config.ENGINE.BATCH_SIZE,
         workers=config.ENGINE.WORKERS,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
         pin_memory=fabric.device.type == "cuda",
-        want={slot.rstrip("'") for slot in objective.inputs},
     )
     if opening.init_from is not None:
         _start_from(model, opening.init_from)
     layout = memory_format(config, fabric.device)
-    model.to(memory_format=layout)  # type: ignore[call-overload]
+    model.to(memory_format=layout)
     model.train()
     fabric.to_device(model)
+    if rehearsal.partial:
+        allow_unused_parameters(fabric)
     groups = build_optimizers(config, model, objective)
     schedule = bind("schedule", config.OPTIM.SCHEDULE)()
     rates = Rates([group.optimizer for group in groups], schedule, config.ENGINE.ITERATIONS)
@@ -266,7 +285,7 @@ def averaged(config: Config, model: TranslationModel) -> Average | None:
     """The average that ENGINE asks for: of the networks that the recipe says, else of all that
     translate."""
     engine = engine_settings(config)
-    kept = model.translating_networks()
+    kept = translating_networks(model)
     decays = {}
     for path in kept:
         if model.averaged is None or {path, path.rpartition(".")[2]} & set(model.averaged):
@@ -361,13 +380,13 @@ def _rehearsal_notes(rehearsal: Rehearsal) -> list[str]:
 
 
 def _start_from(model: TranslationModel, path: Path) -> None:
-    """Weights of another run: averaged ones where they were kept. Networks that only judge may be
-    missing, as in a run of another project's generators."""
+    """Weights of another run: averaged ones where they were kept. Networks that another project's
+    checkpoint did not hold, and those that only judge, may be missing and stay as they are."""
     _, snapshot = find_snapshot(path)
     captured = snapshot.read("networks", "average")
     weights = {**captured.part("networks"), **captured.part("average")}
-    translating = model.translating_networks()
-    for judge, network in model.networks().items():
-        if judge not in translating and not any(name.startswith(f"{judge}.") for name in weights):
-            weights |= {f"{judge}.{name}": value for name, value in network.state_dict().items()}
+    needed = set(translating_networks(model)) - set(captured.facts.get("missing", []))
+    for own, network in model.networks().items():
+        if own not in needed and not any(name.startswith(f"{own}.") for name in weights):
+            weights |= {f"{own}.{name}": value for name, value in network.state_dict().items()}
     load_into(model, weights, str(snapshot.folder))

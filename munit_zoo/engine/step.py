@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -203,8 +203,8 @@ def _parts(inputs: Mapping[str, Tensor], count: int) -> list[Mapping[str, Tensor
     batch = max(len(value) for value in inputs.values())
     if batch % count:
         raise UsageError(
-            f"a batch of {batch} cannot be computed in {count} equal parts: change ENGINE.BATCH_SIZE "
-            "or ENGINE.ACCUMULATE"
+            f"a batch of {batch} cannot be computed in {count} equal parts: change "
+            "ENGINE.BATCH_SIZE or ENGINE.ACCUMULATE"
         )
     size = batch // count
     return [

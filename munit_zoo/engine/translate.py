@@ -25,6 +25,7 @@ from munit_zoo.engine.grids import as_rgb, save_grid
 from munit_zoo.engine.runs import find_snapshot, load_model, write_text
 from munit_zoo.errors import UsageError
 from munit_zoo.models import TranslationModel
+from munit_zoo.models.translation import Translator
 
 __all__ = ["StyleChoice", "Translated", "translate_files"]
 
@@ -95,7 +96,8 @@ def translate_files(
     _check(styles)
     model = load_model(path, device=choose_device(device))
     to = to.lower()
-    way = model.way(to, source.lower() if source else None)
+    found_way = Translator(model).way(to, source.lower() if source else None)
+    way = (found_way.source.name, found_way.target.name)
     domains = {domain.name: domain for domain in domains_of(config)}
     reader = _Reader(config, domains[way[0]], size)
     found = _collect(inputs)
@@ -115,7 +117,7 @@ def translate_files(
     records: list[dict[str, Any]] = []
     for index, (name, file) in enumerate(found):
         pixels, image = reader.read(file)
-        codes = shared if shared is not None else _draw(model, styles, name)
+        codes = shared if shared is not None else _draw(model, styles, name, to)
         outputs = model.translate(image[None], to, 1 if codes is None else codes, source=way[0])[0]
         files = planned[name]
         for target, output in zip(files, outputs, strict=True):
@@ -239,7 +241,7 @@ def _labels(
         return names, codes
     count = styles.interpolate or styles.count
     if styles.same or styles.interpolate:
-        return _numbered(count), _draw(model, styles, "")
+        return _numbered(count), _draw(model, styles, "", target)
     return _numbered(count), None
 
 
@@ -247,15 +249,15 @@ def _numbered(count: int) -> list[str]:
     return [f"_{index:02d}" for index in range(count)]
 
 
-def _draw(model: TranslationModel, styles: StyleChoice, name: str) -> Tensor | None:
+def _draw(model: TranslationModel, styles: StyleChoice, name: str, to: str) -> Tensor | None:
     """Styles of an input, a function of seed and name."""
     if not model.style_dim:
         return None
     key = int(rng("translate", styles.seed, name).integers(2**62))
     generator = torch.Generator().manual_seed(key)
     if styles.interpolate:
-        return _between(model.sample_styles(2, generator), styles.interpolate)
-    return model.sample_styles(styles.count, generator)
+        return _between(model.sample_styles(2, generator, to=to), styles.interpolate)
+    return model.sample_styles(styles.count, generator, to=to)
 
 
 def _between(codes: Tensor, steps: int) -> Tensor:

@@ -48,7 +48,8 @@ class WganGP(NamesLoss):
 
     def forward(self, result: Tensor | Sequence[Tensor], by: Tensor) -> Tensor:
         length = torch.linalg.vector_norm(slope(result, by), dim=1)
-        return (length - self.target).square().mean()
+        penalty: Tensor = (length - self.target).square().mean()
+        return penalty
 
 
 def slope(result: Tensor | Sequence[Tensor], by: Tensor) -> Tensor:

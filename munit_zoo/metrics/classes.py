@@ -191,4 +191,5 @@ class ClassScores:
 
     def _seen(self, classifier: Classifier, images: Tensor) -> Tensor:
         with torch.no_grad():
-            return classifier(as_rgb(images, self.channels, "the images")).softmax(1)
+            logits: Tensor = classifier(as_rgb(images, self.channels, "the images"))
+            return logits.softmax(1)

@@ -61,7 +61,8 @@ class Extractor:
                 f"the extractor {type(self).__name__} gives {tuple(found.shape)} for "
                 f"{len(images)} images; expected (N, D)"
             )
-        return found.float()
+        wide: Tensor = found.float()
+        return wide
 
     def prepare(self, images: Tensor) -> Tensor:
         """What the network sees: rounded to 8 bits as a file would be, resized, normalised."""

@@ -46,7 +46,9 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     def blurred(z: Tensor) -> Tensor:
         flat = z.flatten(0, 1)[:, None]
         flat = F.conv2d(F.conv2d(flat, bell[None, None, :, None]), bell[None, None, None])
-        return flat.unflatten(0, z.shape[:2])[:, :, 0]
+        each: Tensor = flat.unflatten(0, z.shape[:2])
+
+        return each[:, :, 0]
 
     means = blurred(x), blurred(y)
     squares = blurred(x * x) - means[0] ** 2, blurred(y * y) - means[1] ** 2

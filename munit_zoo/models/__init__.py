@@ -13,7 +13,7 @@ from munit_zoo.models.build import (
 from munit_zoo.models.graph import Graph
 from munit_zoo.models.objective import Objective, Term, UpdateOptions, Values
 from munit_zoo.models.recipe import ANY, Critic, Fool, Translation, Update, tensor
-from munit_zoo.models.rehearsal import meta_inputs, simulate
+from munit_zoo.models.rehearsal import meta_inputs, simulate, translating_networks
 
 __all__ = [
     "ANY",
@@ -39,4 +39,5 @@ __all__ = [
     "simulate",
     "smallest_size",
     "tensor",
+    "translating_networks",
 ]

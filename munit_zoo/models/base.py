@@ -1,15 +1,14 @@
-"""The contract of a recipe: a graph of named tensors over networks, and the updates that train them."""
+"""The contract of a recipe: a graph of named tensors over networks, and updates that train them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from munit_zoo.registry import TermUse
 from munit_zoo.domains import Domain
 from munit_zoo.errors import GraphError
 from munit_zoo.inputs import Draw, Input
@@ -17,6 +16,10 @@ from munit_zoo.models.graph import Graph
 from munit_zoo.models.objective import place_term
 from munit_zoo.models.recipe import Translation, Update
 from munit_zoo.models.translation import Translator
+from munit_zoo.registry import TermUse
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["TranslationModel"]
 
@@ -29,7 +32,7 @@ class TranslationModel(nn.Module):
     mirror: two words, for recipes that treat two domains, or two ways, alike: everything also
         exists with them exchanged;
     updates: what an iteration does, in turn;
-    translations: per (source, target) how an image is translated; `("*", "*")` for any of K domains;
+    translations: per (source, target) how an image is translated; `(ANY, ANY)` for K domains;
     averaged: names of the networks that have a moving average; None for those that translate;
     fixed: names of networks that are used as they are and never trained;
     once: tensors that are computed once in an iteration by the recipe's own definition, even where
@@ -101,6 +104,11 @@ class TranslationModel(nn.Module):
             for key, message in problems:
                 yield f"LOSSES.{name.upper()}.{key}", message
 
+    @property
+    def frozen(self) -> Self:
+        """The recipe with networks that let gradients through and take none, in tensor methods."""
+        raise GraphError("self.frozen is for methods marked @tensor, which see the recipe so")
+
     def networks(self) -> dict[str, nn.Module]:
         """The networks by their paths: `generator`, or `a.decoder` for a domain's own."""
         found: dict[str, nn.Module] = {}
@@ -110,16 +118,6 @@ class TranslationModel(nn.Module):
             else:
                 found[name] = child
         return found
-
-    def translating_networks(self) -> dict[str, nn.Module]:
-        """The networks that translation, encoding and reconstruction may call: all but those that
-        only judge."""
-        judges = {
-            path
-            for path in self.networks()
-            if path.rpartition(".")[2].startswith(("discriminator", "projector", "pool"))
-        }
-        return {path: network for path, network in self.networks().items() if path not in judges}
 
     def shape_of_draw(self, spec: Draw) -> tuple[int, ...]:
         """Shape of one sample of a random input whose `shape` is written in attributes' names."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -11,11 +11,19 @@ from munit_zoo.domains import Domain
 from munit_zoo.errors import GraphError
 from munit_zoo.inputs import Draw, Image
 from munit_zoo.models.base import TranslationModel
-from munit_zoo.models.recipe import Critic, Fool, Translation, Update, tensor
+from munit_zoo.models.recipe import Critic, Fool, Judge, Network, Translation, Update, tensor
 from munit_zoo.registry import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Slot, slot
 from munit_zoo.registry.ranges import Count
 
 __all__ = ["CycleGan"]
+
+
+class _Domain(Protocol):
+    """Of a domain: the generator that makes its images, its discriminator, its pool."""
+
+    generator: Network
+    discriminator: Judge
+    pool: Network
 
 
 class CycleGan(TranslationModel):
@@ -32,8 +40,8 @@ class CycleGan(TranslationModel):
     to stay; both domains have the same channels then).
     """
 
-    a: Any  # of a domain: the generator that makes its images, its discriminator, its pool
-    b: Any
+    a: _Domain
+    b: _Domain
 
     inputs = {
         "x_a": Image("a"),

@@ -208,7 +208,7 @@ class Graph:
         translations = dict(declared)
         for (source, target), translation in declared.items():
             way = (self._exchange_part(source), self._exchange_part(target))
-            fields = {
+            fields: dict[str, Any] = {
                 key: self.exchange(value) if isinstance(value, str) else value
                 for key, value in vars(translation).items()
             }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -10,7 +10,7 @@ from munit_zoo.domains import Domain
 from munit_zoo.errors import ContractError
 from munit_zoo.inputs import Draw, Image
 from munit_zoo.models.base import TranslationModel
-from munit_zoo.models.recipe import Critic, Fool, Translation, Update, tensor
+from munit_zoo.models.recipe import Critic, Fool, Judge, Network, Translation, Update, tensor
 from munit_zoo.registry import (
     CONTENT_ENCODERS,
     DECODERS,
@@ -28,6 +28,15 @@ from munit_zoo.registry.ranges import Positive
 __all__ = ["Munit"]
 
 
+class _Domain(Protocol):
+    """The networks of a domain."""
+
+    content_encoder: Network
+    style_encoder: Network
+    decoder: Network
+    discriminator: Judge
+
+
 class Munit(TranslationModel):
     """Content code shared, style code each domain's own: one image, many translations.
 
@@ -42,8 +51,8 @@ class Munit(TranslationModel):
     (the translation against its input).
     """
 
-    a: Any  # the networks of a domain, as tensor methods see them
-    b: Any
+    a: _Domain
+    b: _Domain
 
     inputs = {
         "x_a": Image("a"),

@@ -23,8 +23,8 @@ __all__ = [
     "UpdateStep",
     "Values",
     "Weights",
-    "place_term",
     "check_shapes",
+    "place_term",
     "reached_parameters",
     "shape_of",
 ]
@@ -85,108 +85,129 @@ class UpdateOptions:
     clip: float | None = None
 
 
+Placed = dict[str, tuple[Entry, ...]]
+"""Per update in which a term acts, what it is called on."""
+
+
+class _Misplaced(Exception):
+    """Why a term cannot act: the config's key, and what is wrong with it."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key, self.message = key, message
+
+
 def place_term(
     graph: Graph,
     name: str,
     criterion: Any,
     pairs: Sequence[Sequence[str]] | None,
     updates: Sequence[str] | None,
-) -> tuple[dict[str, tuple[Entry, ...]], list[tuple[str, str]]]:
+) -> tuple[Placed, list[tuple[str, str]]]:
     """In which updates a term acts, and on what; and what is wrong with it, as (key, message).
 
     criterion: an instance, or its class. pairs, updates: a config's, None where it gives none.
     """
-    problems: list[tuple[str, str]] = []
-    known = {update.name: update for update in graph.updates}
-    for update in updates or ():
-        if update not in known:
-            there = ", ".join(known)
-            problems.append(("UPDATES", f"{graph.title} has no update {update!r}; it has {there}"))
-    if problems:
-        return {}, problems
-    contract = getattr(criterion, "contract", "names")
+    updates = None if updates is None else tuple(update.lower() for update in updates)
     kind = criterion if isinstance(criterion, type) else type(criterion)
     label = f"the loss {kind.__name__}"
-    own = graph.terms.get(name, {})
-    sides = {u: tuple(e for e in es if isinstance(e, (Critic, Fool))) for u, es in own.items()}
-    if contract == "adversarial":
-        if pairs is not None:
-            return {}, [("PAIRS", f"are for losses that compare tensors; {label} is adversarial")]
-        if own and not any(sides.values()):
-            return {}, [
-                ("NAME", f"the term {name.upper()} compares tensors; {label} is adversarial")
-            ]
-        if not own:
-            sides = {
-                update.name: tuple(
-                    dict.fromkeys(
-                        entry
-                        for entries in update.terms.values()
-                        for entry in entries
-                        if isinstance(entry, (Critic, Fool))
-                    )
-                )
-                for update in graph.updates
-            }
-        placed = {u: e for u, e in sides.items() if e and (updates is None or u in updates)}
-        if not placed:
-            return {}, [("NAME", f"{graph.title} has nothing adversarial for {label} to act on")]
-        return placed, []
-    if pairs is None:
-        if not own:
-            terms = ", ".join(term.upper() for term in graph.terms)
-            return {}, [
-                (
-                    "PAIRS",
-                    f"is required, as in [[x_ab, x_a]]: {graph.title} itself knows only the "
-                    f"terms {terms}",
-                )
-            ]
-        if any(sides.values()):
-            return {}, [
-                ("NAME", f"the term {name.upper()} is adversarial; {label} compares tensors")
-            ]
-        placed = {u: tuple(e) for u, e in own.items() if updates is None or u in updates}
-        if not placed:
-            there = ", ".join(own)
-            return {}, [("UPDATES", f"the term {name.upper()} acts in {there}, in none of these")]
-    else:
-        if not pairs:
-            return {}, [("PAIRS", "names nothing: leave the term out, or give WEIGHT 0")]
-        where = updates or tuple(own) or tuple(_for_generators(graph))
-        if not updates and len(where) > 1:
-            choice = " or ".join(where)
-            return {}, [
-                (
-                    "UPDATES",
-                    f"is required for a term of one's own: {graph.title} has several updates, "
-                    f"{choice}; write UPDATES: [{where[0]}]",
-                )
-            ]
-        placed = {update: tuple(tuple(pair) for pair in pairs) for update in where}
+    try:
+        _check_updates(graph, updates)
+        if getattr(criterion, "contract", "names") == "adversarial":
+            return _adversarial(graph, name, label, pairs, updates), []
+        placed = _comparing(graph, name, label, pairs, updates)
+    except _Misplaced as problem:
+        return {}, [(problem.key, problem.message)]
     key = "NAME" if pairs is None else "PAIRS"
-    arity = getattr(criterion, "arity", 2)
-    for entry in dict.fromkeys(entry for entries in placed.values() for entry in entries):
-        if arity is not None and len(entry) != arity:
-            problems.append(
-                (
-                    key,
-                    f"{label} reads {arity} tensor{'s' if arity != 1 else ''} at a time, "
-                    f"got [{', '.join(entry)}]",
-                )
+    entries = dict.fromkeys(entry for some in placed.values() for entry in some)
+    return placed, [
+        problem for entry in entries for problem in _entry_problems(graph, criterion, key, entry)
+    ]
+
+
+def _check_updates(graph: Graph, updates: Sequence[str] | None) -> None:
+    known = [update.name for update in graph.updates]
+    for name in updates or ():
+        if name not in known:
+            there = ", ".join(known)
+            raise _Misplaced("UPDATES", f"{graph.title} has no update {name!r}; it has {there}")
+
+
+def _sides(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Those entries that are a discriminator's or a generator's side."""
+    return tuple(dict.fromkeys(entry for entry in entries if isinstance(entry, (Critic, Fool))))
+
+
+def _adversarial(
+    graph: Graph, name: str, label: str, pairs: Any, updates: Sequence[str] | None
+) -> Placed:
+    """An adversarial term: where the recipe has it, or everywhere that a discriminator judges."""
+    if pairs is not None:
+        raise _Misplaced("PAIRS", f"are for losses that compare tensors; {label} is adversarial")
+    own = graph.terms.get(name)
+    if own is None:
+        own = {u.name: tuple(e for es in u.terms.values() for e in es) for u in graph.updates}
+    sides = {update: _sides(entries) for update, entries in own.items()}
+    if name in graph.terms and not any(sides.values()):
+        message = f"the term {name.upper()} compares tensors; {label} is adversarial"
+        raise _Misplaced("NAME", message)
+    placed = {u: e for u, e in sides.items() if e and (updates is None or u in updates)}
+    if not placed:
+        raise _Misplaced("NAME", f"{graph.title} has nothing adversarial for {label} to act on")
+    return placed
+
+
+def _comparing(
+    graph: Graph,
+    name: str,
+    label: str,
+    pairs: Sequence[Sequence[str]] | None,
+    updates: Sequence[str] | None,
+) -> Placed:
+    """A term that compares tensors: as the recipe has it, or as the config says."""
+    own = graph.terms.get(name, {})
+    title, shown = graph.title, name.upper()
+    if pairs is not None:
+        if not pairs:
+            raise _Misplaced("PAIRS", "names nothing: leave the term out, or give WEIGHT 0")
+        where = updates or tuple(own) or tuple(_for_generators(graph))
+        if len(where) > 1 and not updates:
+            raise _Misplaced(
+                "UPDATES",
+                f"is required for a term of one's own: {title} has several updates, "
+                f"{' or '.join(where)}; write UPDATES: [{where[0]}]",
             )
-        unknown = [p for p in map(graph.unknown, names_of(entry)) if p]
-        problems += [("PAIRS", problem) for problem in unknown]
-        if not unknown and getattr(criterion, "differentiates", False):
-            result, by = entry[:2]
-            if by == result or by not in graph.needs([result]):
-                problems.append(
-                    (
-                        key,
-                        f"{label} differentiates {result!r} by {by!r}, of which it is not computed",
-                    )
-                )
-    return placed, problems
+        return {update: tuple(tuple(pair) for pair in pairs) for update in where}
+    if not own:
+        known = ", ".join(term.upper() for term in graph.terms)
+        message = f"is required, as in [[x_ab, x_a]]: {title} itself knows only the terms {known}"
+        raise _Misplaced("PAIRS", message)
+    if any(_sides(entries) for entries in own.values()):
+        raise _Misplaced("NAME", f"the term {shown} is adversarial; {label} compares tensors")
+    placed = {u: tuple(e) for u, e in own.items() if updates is None or u in updates}
+    if not placed:
+        there = ", ".join(own)
+        raise _Misplaced("UPDATES", f"the term {shown} acts in {there}, in none of these")
+    return placed
+
+
+def _entry_problems(
+    graph: Graph, criterion: Any, key: str, entry: Entry
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with one entry of a term that compares tensors."""
+    kind = criterion if isinstance(criterion, type) else type(criterion)
+    label = f"the loss {kind.__name__}"
+    arity = getattr(criterion, "arity", 2)
+    if arity is not None and len(entry) != arity:
+        tensors = f"{arity} tensor{'s' if arity != 1 else ''}"
+        yield key, f"{label} reads {tensors} at a time, got [{', '.join(entry)}]"
+    unknown = [problem for problem in map(graph.unknown, names_of(entry)) if problem]
+    for problem in unknown:
+        yield "PAIRS", problem
+    if not unknown and getattr(criterion, "differentiates", False) and len(entry) > 1:
+        result, by = entry[0], entry[1]
+        if by == result or by not in graph.needs([result]):
+            yield key, f"{label} differentiates {result!r} by {by!r}, of which it is not computed"
 
 
 def _for_generators(graph: Graph) -> Iterator[str]:
@@ -375,7 +396,7 @@ class Values:
     """The values of an iteration by slot, handed from update to update; no tensor itself, so that
     whatever wraps an update leaves them alone.
 
-    inputs: of the graph; a value for a name that the recipe computes stands in for all its versions.
+    inputs: of the graph; a value for a name that the recipe computes stands in for all versions.
     """
 
     def __init__(self, inputs: Mapping[str, Any]) -> None:

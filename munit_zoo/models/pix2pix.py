@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from munit_zoo.domains import Domain
 from munit_zoo.inputs import Image
 from munit_zoo.models.base import TranslationModel
-from munit_zoo.models.recipe import Critic, Fool, Translation, Update, tensor
+from munit_zoo.models.recipe import Critic, Fool, Judge, Network, Translation, Update, tensor
 from munit_zoo.registry import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Slot, slot
 
 __all__ = ["Pix2Pix"]
@@ -25,8 +23,8 @@ class Pix2Pix(TranslationModel):
     Terms: `adversarial` (eq. 1) and `image_recon` (eq. 3: the translation against the pair's B).
     """
 
-    generator: Any
-    discriminator: Any
+    generator: Network
+    discriminator: Judge
 
     inputs = {"x_a": Image("a"), "x_b": Image("b", paired_with="x_a")}
     once = ("x_ab",)
@@ -53,9 +51,9 @@ class Pix2Pix(TranslationModel):
     ) -> None:
         super().__init__(domains)
         a, b = domains
-        self.generator = GENERATORS.factory(generator)(a.channels, b.channels)
+        generate = GENERATORS.factory(generator)(a.channels, b.channels)
+        self.generator, self.stride = generate, generate.stride
         self.discriminator = DISCRIMINATORS.factory(discriminator)(a.channels + b.channels)
-        self.stride = self.generator.stride
 
     @tensor
     def x_ab(self, x_a: Tensor) -> Tensor:

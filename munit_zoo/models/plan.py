@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from munit_zoo.errors import GraphError
 from munit_zoo.models.graph import Graph, Node
-from munit_zoo.models.recipe import Critic, Entry, Fool, Update, names_of
+from munit_zoo.models.recipe import Critic, Entry, Update, names_of
 from munit_zoo.models.views import View, frozen_twin, views
 
 __all__ = ["Calls", "Code", "Loss", "Operation", "Planner", "Read", "Use", "detached", "run"]
@@ -139,7 +139,8 @@ class Planner:
         *,
         share: Literal["none", "derived", "fakes"] = "derived",
     ) -> None:
-        self.recipe, self.graph, self.uses, self.calls = recipe, recipe.graph(), uses, calls
+        self.recipe, self.uses, self.calls = recipe, uses, calls
+        self.graph: Graph = recipe.graph()
         self.share = share
         self.networks: dict[str, nn.Module] = recipe.networks()
         self.trains = [trained_by(update, self.networks) for update in self.graph.updates]
@@ -156,7 +157,7 @@ class Planner:
         return self.graph.needs(names, self.graph.updates[index].takes)
 
     def all_twins(self) -> list[nn.Module]:
-        """The frozen twins that iterations call."""
+        """The frozen twins that iterations call, made now; before a step is compiled as a whole."""
         for code in self.plan(range(len(self.uses))):
             for operation in code.operations:
                 if operation.of is not None:
@@ -217,7 +218,7 @@ class Planner:
         return list(codes.values())
 
     def _moved(self, index: int) -> list[str]:
-        """Networks that an update's step changes: those it trains, and those that share with them."""
+        """Networks that an update's step changes: those it trains, and what shares with them."""
         trained = {id(p) for path in self.trains[index] for p in self.networks[path].parameters()}
         return [
             path
@@ -241,6 +242,8 @@ class Planner:
 
     def _twin(self, path: str) -> nn.Module:
         network, twin = self.networks[path], self._twins.get(path)
+        if twin is not None and torch.compiler.is_compiling():
+            return twin  # whoever compiles has called `all_twins`; storage cannot be compared there
         if twin is None or _storage(twin) != _storage(network):  # the model was moved since
             twin = self._twins[path] = frozen_twin(network)
         return twin
@@ -346,7 +349,7 @@ class _Versions:
         return name + "'" * sum(other.name == name for other in self.made)
 
     def live(self, name: str) -> bool:
-        """Whether the update trains something that computes a name, or differentiates through it."""
+        """Whether the update trains what computes a name, or differentiates through it."""
         if name not in self._live:
             node = self.graph.nodes.get(name)
             if node is None or name in self.taken:

@@ -18,13 +18,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "ANY",
     "Critic",
     "Entry",
     "Fool",
+    "Judge",
+    "Network",
     "Translation",
     "Update",
     "names_of",
@@ -35,6 +40,18 @@ ANY = "*"
 """As source or target of a translation: any of K domains."""
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Network(Protocol):
+    """A network as tensor methods call it: tensors, or lists of them, to a tensor."""
+
+    def __call__(self, *inputs: Any) -> Tensor: ...
+
+
+class Judge(Protocol):
+    """A discriminator as tensor methods call it: to a list of logits, one tensor a scale."""
+
+    def __call__(self, *inputs: Any) -> list[Tensor]: ...
 
 
 def tensor(method: F) -> F:
@@ -57,8 +74,9 @@ class Fool(NamedTuple):
     fake: str
 
 
-Entry = tuple[str, ...] | Critic | Fool
-"""What a criterion is called on, once: names, or a discriminator's or generator's side."""
+Entry = tuple[str, ...]
+"""What a criterion is called on, once: names, or a discriminator's or generator's side (`Critic`,
+`Fool`, which are tuples of names, too)."""
 
 
 def names_of(entry: Entry) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,16 @@ from munit_zoo.models.recipe import Critic, Fool
 from munit_zoo.models.sharing import impurities
 from munit_zoo.models.views import views
 
-__all__ = ["Look", "Sizes", "check_logits", "check_sharing", "look", "meta_inputs", "simulate"]
+__all__ = [
+    "Look",
+    "Sizes",
+    "check_logits",
+    "check_sharing",
+    "look",
+    "meta_inputs",
+    "simulate",
+    "translating_networks",
+]
 
 Sizes = Mapping[str, tuple[int, int]]
 """Per domain (h, w) of its training images."""
@@ -125,14 +135,33 @@ def _meta_input(
         if attributes is None:
             return torch.empty(batch, dtype=torch.int64, device="meta")
         return torch.empty(batch, attributes, device="meta")
-    if spec.like is None:
-        shape = model.shape_of_draw(spec)
-    else:
-        shape = tuple(value_of(spec.like).shape[1:])
+    like = spec.like
+    shape = model.shape_of_draw(spec) if like is None else tuple(value_of(like).shape[1:])
     if spec.kind == "permutation":
         return torch.empty(batch, dtype=torch.int64, device="meta")
     kind = torch.int64 if spec.kind == "integer" else torch.get_default_dtype()
     return torch.empty(1 if spec.shared else batch, *shape, dtype=kind, device="meta")
+
+
+def translating_networks(model: TranslationModel) -> dict[str, nn.Module]:
+    """The networks that translations call, by their paths: all but those that only judge.
+
+    Found by running the graph's shapes on images of a size that suits most; where that fails, all.
+    """
+    memo: dict[int, Any] = {
+        id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in model.parameters()
+    }
+    memo |= {id(buffer): buffer.to("meta") for buffer in model.buffers()}
+    shadow = copy.deepcopy(model, memo)
+    networks = model.networks()
+    sides: list[Any] = [getattr(network, "input_size", None) for network in networks.values()]
+    sides = [side for side in sides if side is not None]
+    side = int(sides[0]) if sides else max(64, 16 * model.stride)
+    found = look(shadow, {domain.name: (side, side) for domain in model.domains})
+    wanted = model.graph().needs(n for t in model.graph().translations.values() for n in t.names())
+    if wanted & set(found.failures):
+        return networks
+    return {path: networks[path] for path in found.translating}
 
 
 def meta_inputs(objective: Objective, values: Mapping[str, Any]) -> dict[str, Tensor]:

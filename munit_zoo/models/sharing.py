@@ -73,7 +73,7 @@ class _Chance(TorchDispatchMode):
     """Notes which module draws random numbers."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.inside: list[str] = []
         self.found: list[str] = []
 

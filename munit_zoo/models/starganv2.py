@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from munit_zoo.domains import Domain
 from munit_zoo.errors import ContractError
 from munit_zoo.inputs import Draw, Image, Label
 from munit_zoo.models.base import TranslationModel
-from munit_zoo.models.recipe import ANY, Critic, Fool, Translation, Update, tensor
+from munit_zoo.models.recipe import (
+    ANY,
+    Critic,
+    Entry,
+    Fool,
+    Judge,
+    Network,
+    Translation,
+    Update,
+    tensor,
+)
 from munit_zoo.registry import (
     DISCRIMINATORS,
     GENERATORS,
@@ -40,7 +48,7 @@ def _judge(way: str) -> Update:
 
 def _make(way: str, *trains: str) -> Update:
     """The generator's update on translations of one way."""
-    terms = {
+    terms: dict[str, list[Entry]] = {
         "adversarial": [Fool(f"d_{way}")],
         "style_recon": [(f"s_fake_{way}", f"s_{way}")],
         "diversity": [(f"fake_{way}", f"fake2_{way}")],
@@ -62,10 +70,10 @@ class StarGanV2(TranslationModel):
     falling), `cycle_recon` (eq. 4), `r1` (Mescheder et al. 2018).
     """
 
-    generator: Any
-    mapping: Any
-    style_encoder: Any
-    discriminator: Any
+    generator: Network
+    mapping: Network
+    style_encoder: Network
+    discriminator: Judge
 
     inputs = {
         "x": Image(),
@@ -116,11 +124,11 @@ class StarGanV2(TranslationModel):
             )
         (count,) = channels
         self.latent_dim, self.style_dim = latent_dim, style_dim
-        self.generator = GENERATORS.factory(generator)(count, count, style_dim)
+        generate = GENERATORS.factory(generator)(count, count, style_dim)
+        self.generator, self.stride = generate, generate.stride
         self.mapping = MAPPINGS.factory(mapping)(latent_dim, style_dim, len(domains))
         self.style_encoder = STYLE_ENCODERS.factory(style_encoder)(count, style_dim, len(domains))
         self.discriminator = DISCRIMINATORS.factory(discriminator)(count, len(domains))
-        self.stride = self.generator.stride
 
     # Styles
 
@@ -192,7 +200,7 @@ class StarGanV2HighPass(StarGanV2):
     fixed: a network of one's own, with weights of its own.
     """
 
-    masker: Any
+    masker: Network
     fixed = ("masker",)
 
     def __init__(
@@ -233,16 +241,22 @@ class StarGanV2HighPass(StarGanV2):
         return [found[:, :1], found[:, 1:]]
 
     @tensor
-    def fake_z(self, x: Tensor, s_z: Tensor, masks: list[Tensor]) -> Tensor:
+    def fake_z(  # type: ignore[override]  # its arguments say what it is computed from
+        self, x: Tensor, s_z: Tensor, masks: list[Tensor]
+    ) -> Tensor:
         """Translation."""
         return self.generator(x, s_z, masks)
 
     @tensor
-    def fake2_z(self, x: Tensor, s2_z: Tensor, masks: list[Tensor]) -> Tensor:
+    def fake2_z(  # type: ignore[override]  # its arguments say what it is computed from
+        self, x: Tensor, s2_z: Tensor, masks: list[Tensor]
+    ) -> Tensor:
         """The same image in the second style."""
         return self.frozen.generator(x, s2_z, masks)
 
     @tensor
-    def cycle_z(self, fake_z: Tensor, s_x: Tensor, masks_z: list[Tensor]) -> Tensor:
+    def cycle_z(  # type: ignore[override]  # its arguments say what it is computed from
+        self, fake_z: Tensor, s_x: Tensor, masks_z: list[Tensor]
+    ) -> Tensor:
         """The translation brought back in the source's own style."""
         return self.generator(fake_z, s_x, masks_z)

@@ -74,11 +74,12 @@ class Translator:
 
     def domain(self, name: str) -> Domain:
         """A domain by its name. Raises UsageError for an unknown one."""
-        for domain in self.model.domains:
+        domains: tuple[Domain, ...] = self.model.domains
+        for domain in domains:
             if domain.name == name:
                 return domain
-        names = ", ".join(domain.name for domain in self.model.domains)
-        lower = [d.name for d in self.model.domains if d.name == str(name).lower()]
+        names = ", ".join(domain.name for domain in domains)
+        lower = [d.name for d in domains if d.name == str(name).lower()]
         hint = f" Write {lower[0]!r}: names of domains are lower case in Python." if lower else ""
         raise UsageError(f"the model has no domain {name!r}; it has {names}.{hint}")
 
@@ -134,7 +135,8 @@ class Translator:
             piece = {name: _rows(value, rows[part], count) for name, value in shared.items()}
             piece[style] = flat[part]
             outputs.append(self.run(after, piece, way)[translation.output])
-        return torch.cat(outputs).unflatten(0, (count, kinds))
+        translations: Tensor = torch.cat(outputs).unflatten(0, (count, kinds))
+        return translations
 
     def reconstruct(self, x: Tensor, domain: Domain) -> Tensor:
         """As `TranslationModel.reconstruct`."""
@@ -182,7 +184,7 @@ class Translator:
             if paired:
                 raise UsageError("paired: goes with example images, one an image")
             drawn = self.drawn(count * styles, way, generator)
-            return drawn.unflatten(0, (count, styles))
+            return drawn.reshape(count, styles, -1)
         if styles.dim() == 4:
             codes = self.encoded(styles, way, at_once)
             if paired:
@@ -225,8 +227,9 @@ class Translator:
             raise UsageError(f"latents are (K, {length}), got {tuple(latents.shape)}")
         flat = latents.reshape(-1, length).to(self.model.device, self.model.dtype)
         operations = self._operations((style,), (latent,))
-        codes = self.run(operations, {latent: flat}, way)[style]
-        return codes.unflatten(0, latents.shape[:-1])
+        codes: Tensor = self.run(operations, {latent: flat}, way)[style]
+        each: Tensor = codes.unflatten(0, latents.shape[:-1])
+        return each
 
     def encoded(self, x: Tensor, way: Way, at_once: int | None = None) -> Tensor:
         """Style codes (K, S) of example images of the target domain."""

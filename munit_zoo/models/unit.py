@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -10,7 +10,7 @@ from munit_zoo.domains import Domain
 from munit_zoo.errors import ContractError
 from munit_zoo.inputs import Draw, Image
 from munit_zoo.models.base import TranslationModel
-from munit_zoo.models.recipe import Critic, Fool, Translation, Update, tensor
+from munit_zoo.models.recipe import Critic, Fool, Judge, Network, Translation, Update, tensor
 from munit_zoo.registry import (
     CONTENT_ENCODERS,
     DECODERS,
@@ -25,6 +25,14 @@ from munit_zoo.registry import (
 __all__ = ["Unit"]
 
 
+class _Domain(Protocol):
+    """The networks of a domain."""
+
+    content_encoder: Network
+    decoder: Network
+    discriminator: Judge
+
+
 class Unit(TranslationModel):
     """One latent space shared by both domains, no style: one image, one translation.
 
@@ -36,8 +44,8 @@ class Unit(TranslationModel):
     images and of their translations), `perceptual` and `adversarial`.
     """
 
-    a: Any  # the networks of a domain, as tensor methods see them
-    b: Any
+    a: _Domain
+    b: _Domain
 
     inputs = {
         "x_a": Image("a"),

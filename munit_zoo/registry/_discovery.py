@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from munit_zoo.registry.builtins import BUILTINS
@@ -23,8 +24,10 @@ __all__ = [
     "builtin_entries",
     "canonical",
     "core_version",
+    "damaged_metadata",
     "plugin_entries",
     "plugin_points",
+    "spare_others",
     "strange_groups",
     "unmet_requirement",
 ]
@@ -146,6 +149,36 @@ def strange_groups() -> Iterator[tuple[str, str]]:
     for point in sorted(_points(), key=lambda point: point.group):
         if canonical(point.group).startswith(f"{CORE}-") and point.group not in known:
             yield point.group, f"{point.distribution} {point.version}".strip()
+
+
+def damaged_metadata() -> Iterator[tuple[str, str]]:
+    """Installed distributions whose metadata cannot be read, whosever they are: the folder, why."""
+    import importlib_metadata
+
+    for found in importlib_metadata.distributions():
+        try:
+            _ = list(found.entry_points), found.metadata["Name"]
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {str(error)[:200]}".split())
+            yield str(getattr(found, "_path", found)), reason
+
+
+@cache
+def spare_others() -> None:
+    """Let torch, triton and pydantic work beside damaged metadata of whatever package.
+
+    They look for extensions of theirs among all entry points, and fail where those of one
+    distribution cannot be read; then they are told not to look.
+    """
+    import importlib.metadata
+
+    try:
+        for found in importlib.metadata.distributions():
+            _ = found.entry_points
+    except Exception:
+        os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
+        os.environ.setdefault("TRITON_BACKENDS_IN_TREE", "1")
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 def _points() -> Iterator[Point]:

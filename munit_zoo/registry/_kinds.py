@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from munit_zoo.errors import UsageError, suggest
+from munit_zoo.errors import UsageError, quoted, suggest
 from munit_zoo.registry._registry import Registry
 from munit_zoo.registry.contracts import CONTRACTS
 
@@ -47,4 +47,4 @@ def registry(kind: str) -> Registry:
     if found in REGISTRIES:
         return REGISTRIES[found]
     hint = suggest(spelled, [*REGISTRIES, *plurals])
-    raise UsageError(f"no kind is called {kind!r}. {hint} Kinds: {', '.join(REGISTRIES)}.")
+    raise UsageError(f"no kind is called {quoted(kind)}. {hint} Kinds: {', '.join(REGISTRIES)}.")

@@ -17,6 +17,7 @@ from munit_zoo.errors import (
     ContractError,
     MunitZooError,
     UnknownComponentError,
+    quoted,
     suggest,
 )
 from munit_zoo.registry._discovery import (
@@ -24,6 +25,7 @@ from munit_zoo.registry._discovery import (
     Entry,
     builtin_entries,
     plugin_entries,
+    spare_others,
     unmet_requirement,
 )
 from munit_zoo.registry._signature import Setting, Signature
@@ -272,7 +274,7 @@ class Registry:
 
     def _unknown(self, name: str) -> str:
         known = self.list()
-        parts = [f"no {self.kind} is called {name!r}.", suggest(name, known)]
+        parts = [f"no {self.kind} is called {quoted(name)}.", suggest(name, known)]
         parts.append(f"Known: {', '.join(known) or 'none'}.")
         broken = self.broken()
         if broken:
@@ -342,6 +344,7 @@ def _import(entry: Entry, label: str) -> type:
         raise BrokenComponentError(
             f'{label}: the entry point names no class; write "{module}:Class"'
         )
+    spare_others()
     try:
         found: Any = importlib.import_module(module.strip())
         for part in attribute.split("[")[0].strip().split("."):

@@ -45,6 +45,33 @@ def test_orthogonal_has_gain_sqrt_2():
     assert not layer.bias.any()
 
 
+@pytest.mark.parametrize(
+    ("how", "spread"),
+    [
+        ("kaiming", math.sqrt(2 / (32 * 9))),  # whatever the gain
+        ("xavier", 0.1 * math.sqrt(2 / ((32 + 64) * 9))),
+        ("gaussian", 0.1),
+        ("orthogonal", 0.1 / math.sqrt(64 * 9)),
+    ],
+)
+def test_gain_of_a_transposed_convolution(how, spread):
+    layer = nn.ConvTranspose2d(64, 32, 3) if how != "orthogonal" else nn.Conv2d(64, 32, 3)
+    initialise(layer, how, gain=0.1)
+    assert float(layer.weight.detach().std()) == pytest.approx(spread, rel=0.03)
+    assert not layer.bias.any()
+
+
+def test_weights_of_batch_norms_are_drawn_where_asked():
+    layer = nn.Sequential(nn.BatchNorm2d(4000), nn.BatchNorm2d(2, affine=False))
+    initialise(layer, "gaussian", gain=0.1)
+    assert (layer[0].weight == 1).all()
+    initialise(layer, "gaussian", gain=0.1, norms=True)
+    assert float(layer[0].weight.detach().std()) == pytest.approx(0.1, rel=0.05)
+    assert float(layer[0].weight.detach().mean()) == pytest.approx(1, abs=0.01)
+    initialise(layer, "xavier", norms=True)
+    assert float(layer[0].weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+
+
 def test_default_changes_nothing():
     layer = nn.Conv2d(4, 4, 3)
     before = layer.weight.clone(), layer.bias.clone()

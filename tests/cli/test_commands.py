@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,12 @@ def test_config_check_tries_every_image(capsys, tmp_path):
     assert "2 images of 5 cannot be used, listed above" in seen.err
 
 
+def test_config_check_looks_for_partners_and_labels(capsys):
+    assert main(["config", "check", "pix2pix/shapes", "--data"]) == 0
+    assert main(["config", "check", "pix2pix/shapes", "--data", "DATA.PAIRED=false"]) == 2
+    assert "set DATA.PAIRED=true" in capsys.readouterr().err
+
+
 def test_shown_config_can_be_loaded(capsys, tmp_path):
     assert main(["config", "show", "munit/shapes", "--plain"]) == 0
     file = tmp_path / "mine.yaml"
@@ -189,7 +196,7 @@ def test_translate_with_examples_and_between_styles(run, image, tmp_path, capsys
     ("inputs", "to", "message"),
     [
         (["nowhere.png"], "b", "there is no image or folder nowhere.png"),
-        (["{image}"], "q", "to 'q': it cannot"),
+        (["{image}"], "q", "the model has no domain 'q'; it has a, b"),
         (["{gray}"], "b", "has 1 channel, the run's domain A has 3: convert the image"),
         (["{broken}"], "b", "broken.png cannot be read"),
     ],
@@ -300,6 +307,18 @@ def test_a_run_names_the_local_file_it_was_made_with(tmp_path, tiny):
     plugins = json.loads((run / "run.json").read_text())["plugins"]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert plugins == [*made_with, {"file": str(file), "sha256": digest, "from_iteration": 1}]
+
+
+def test_config_check_says_what_a_new_name_dropped(capsys, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "_BASE_: munit/shapes\nSCHEMA_VERSION: 2\nMODEL: {NAME: unit}\n"
+        "LOSSES: {STYLE_RECON: null, CONTENT_RECON: null}\n"
+    )
+    assert main(["config", "check", str(file)]) == 2  # the default discriminator is for 61 pixels
+    out = capsys.readouterr().out
+    assert "MODEL.NAME=unit dropped 20 keys of munit: STYLE_DIM, CONTENT_ENCODER.NAME" in out
+    assert re.search(r"parameters before the exchange 0\.66 M, now \d\d\.\d\d M", out)
 
 
 def test_evaluate_into_a_file_and_report(run, capsys, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from munit_zoo.data.image_folder import ImageFolder
-from munit_zoo.data.images import MAX_PIXELS, decode, opaque, read_image, write_image
+from munit_zoo.data.images import MAX_PIXELS, decode, opaque, read_image, to_unit, write_image
 from munit_zoo.data.reading import list_images
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError
@@ -506,3 +506,30 @@ def test_the_limit_of_pillow_is_left_as_it_is(tmp_path: Path):
     write_image(tmp_path / "a.png", COLOURS)
     read_image(tmp_path / "a.png")
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_jpeg_may_be_decoded_at_a_fraction_of_its_size(tmp_path: Path):
+    smooth = Image.fromarray(COLOURS.transpose(1, 2, 0)).resize(
+        (320, 240), Image.Resampling.BICUBIC
+    )
+    smooth.save(tmp_path / "a.jpg", quality=95)
+    assert decode(tmp_path / "a.jpg", short=60).pixels.shape == (3, 60, 80)
+    assert decode(tmp_path / "a.jpg", short=61).pixels.shape == (3, 120, 160)
+    settings = {"folders": {"A": str(tmp_path)}, "hold_out": 0.0, "size": 60}
+    whole = ImageFolder(Domain("a"), "train", **settings)
+    reduced = ImageFolder(Domain("a"), "train", **settings, reduced_jpeg=True)
+    difference = (whole.test(0) - reduced.test(0)).abs()
+    assert 0 < difference.mean() < 4 / 255
+    larger = ImageFolder(Domain("a"), "train", **{**settings, "size": 200}, reduced_jpeg=True)
+    plain = ImageFolder(Domain("a"), "train", **{**settings, "size": 200})
+    assert torch.equal(larger.test(0), plain.test(0))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
+@pytest.mark.parametrize("limits", [None, (0, 4095), (-3.5, 77.25), (0.1, 0.3)])
+def test_values_are_mapped_as_in_double_precision(dtype: type, limits):
+    info = np.iinfo(dtype)
+    values = np.arange(info.min, info.max + 1).astype(dtype).reshape(1, 16, -1)
+    low, high = limits or (info.min, info.max)
+    expected = (values.astype(np.float64) - low) * (2 / (high - low)) - 1
+    assert (to_unit(values, limits).numpy() == expected.astype(np.float32)).all()

@@ -8,53 +8,57 @@ from lightning_fabric import Fabric
 
 from munit_zoo.config import bind, domains_of, load_config
 from munit_zoo.data.stream import Batches
-from munit_zoo.engine.devices import ddp_strategy, leave_group
-from munit_zoo.engine.step import Trainer, draw_noise, trained_parameters
-from munit_zoo.inputs import Image
+from munit_zoo.engine.devices import allow_unused_parameters, ddp_strategy, leave_group
+from munit_zoo.engine.step import Trainer, build_optimizers, draw_inputs
 from munit_zoo.models import assemble
 
 
 def work(fabric: Fabric, out: str, iterations: int, batch: int, overrides: list[str]) -> None:
+    with leave_group(fabric):
+        _work(fabric, out, iterations, batch, overrides)
+
+
+def _work(fabric: Fabric, out: str, iterations: int, batch: int, overrides: list[str]) -> None:
     config = load_config("munit/shapes", *overrides)
     datasets = {d.name: bind("dataset", config.DATA)(d, "train") for d in domains_of(config)}
     sizes = {name: dataset.size for name, dataset in datasets.items()}
     torch.set_default_dtype(torch.float64)
-    model, objective, _ = assemble(config, sizes)
+    model, objective, rehearsal = assemble(config, sizes, processes=fabric.world_size)
     model.train()
     first = {name: value.clone() for name, value in model.state_dict().items()}
-    optimizers = [
-        bind("optimizer", config.OPTIM.DEFAULT)().build(named.values())
-        for named in trained_parameters(model, objective)
-    ]
-    trainer = Trainer(fabric, model, objective, optimizers)
+    if rehearsal.partial:
+        allow_unused_parameters(fabric)
+    groups = build_optimizers(config, model, objective)
+    trainer = Trainer(fabric, model, objective, groups, iterations=iterations)
     stream = Batches(
         datasets,
-        {f"x_{name}": Image(name) for name in datasets},
-        {name: name for name in datasets},
+        model.graph().inputs,
+        {letter: domain.name for letter, domain in model.letters.items()},
         seed=0,
         batch_size=batch,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
+        want=set(objective.inputs),
     )
     losses = []
     for iteration, images in enumerate(stream.batches(0, iterations)):
-        noise = draw_noise(
+        drawn = draw_inputs(
             model,
             objective,
-            sizes,
+            rehearsal.draws,
             seed=0,
             iteration=iteration,
             first=stream.first,
             count=stream.count,
+            batch_size=batch,
         )
-        env = {name: value.double() for name, value in {**images, **noise}.items()}
-        parts = fabric.all_reduce(trainer.step(env), reduce_op="mean")
+        env = {name: value.double() for name, value in {**images, **drawn}.items()}
+        parts = fabric.all_reduce(trainer.step(env, iteration), reduce_op="mean")
         losses.append({name: float(value) for name, value in parts.items()})
     if fabric.is_global_zero:
         torch.save(
             {"losses": json.dumps(losses), "weights": model.state_dict(), "first": first}, out
         )
-    leave_group(fabric)
 
 
 def main() -> None:

@@ -17,17 +17,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+import munit_zoo as mz
 from munit_zoo.cli import main
 from munit_zoo.config import load_config, resolve
 from munit_zoo.data.images import write_image
-from munit_zoo.engine.runs import Run
-from munit_zoo.optim.schedules import Linear
+from munit_zoo.engine.runs import Run, Snapshot
 from munit_zoo.engine.session import Silent
 from munit_zoo.engine.setup import Rates
+from munit_zoo.engine.state import TrainingState
 from munit_zoo.engine.step import Trainer
 from munit_zoo.engine.train import train
 from munit_zoo.errors import CheckpointError, DataError, UsageError
+from munit_zoo.models import create_model
+from munit_zoo.optim.schedules import Linear
 
 SHORT = ("ENGINE.ITERATIONS=4", "ENGINE.SNAPSHOT_EVERY=1", "ENGINE.EMA=0.9")
 
@@ -306,6 +310,73 @@ def test_a_damaged_snapshot_is_named_and_another_offered(run, capsys):
     assert go_on(run).iteration == 4
 
 
+def as_before(snapshot: Snapshot) -> None:
+    """Rewrite a snapshot as munit-zoo 0.1 had it."""
+    captured, folder = snapshot.read(), snapshot.folder
+    model = create_model(Run(folder.parent.parent).resolved().config)
+    networks, moments = captured.part("networks"), captured.part("optimizers")
+    sides = {
+        "generators": {n: v for n, v in networks.items() if ".discriminator." not in n},
+        "discriminators": {n: v for n, v in networks.items() if ".discriminator." in n},
+    }
+    shutil.rmtree(folder)
+    folder.mkdir()
+    optimizers = []
+    for side, tensors in sides.items():
+        order = [n for n, _ in model.named_parameters() if n in tensors]
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in moments.items():
+            name, _, moment = key.rpartition("/")
+            if name in tensors:
+                state.setdefault(order.index(name), {})[moment] = value
+        optimizers.append({"state": state, "param_groups": [{"lr": 7.0}]})
+        kept = {n.replace(".discriminator.", "."): v for n, v in tensors.items()}
+        save_file(kept, folder / f"{side}.safetensors")
+    save_file(captured.part("average"), folder / "ema.safetensors")
+    torch.save({"optimizers": optimizers}, folder / "training.pt")
+    (folder / "snapshot.json").write_text(json.dumps({"iteration": captured.iteration}))
+
+
+def test_snapshots_of_before_are_resumed_exactly_and_loaded(run, tmp_path, whole):
+    snapshot = Run(run).snapshots()[1]
+    now = mz.load_model(snapshot.folder).state_dict()
+    as_before(snapshot)
+    train(None, tmp_path / "on", resume_from=snapshot.folder, device="cpu")
+    assert same(tmp_path / "on", whole)
+    before = mz.load_model(snapshot.folder).state_dict()
+    assert before.keys() == now.keys()
+    assert all(torch.equal(before[name], now[name]) for name in now)
+
+
+def test_a_model_is_loaded_without_judges_and_without_asking_for_pretrained_weights(
+    tmp_path, tiny, monkeypatch
+):
+    from munit_zoo.blocks import timm_encoders
+
+    def offline(model: str, options: Any, *, pretrained: bool = False) -> torch.nn.Module:
+        assert not pretrained
+        return create(model, options)
+
+    create = timm_encoders._create
+    monkeypatch.setattr(timm_encoders, "_create", offline)
+    network = "MODEL.CONTENT_ENCODER={{NAME: timm, MODEL: resnet10t, OUT_INDEX: 1, PRETRAINED: {}}}"
+    kept = [o for o in tiny if "CONTENT_ENCODER" not in o]
+    normalise = "MODEL.CONTENT_ENCODER.NORMALISE=true"
+    plain = resolve("munit/shapes", [*kept, network.format("false"), normalise])
+    model = create_model(plain.config)
+    Run.create(tmp_path / "run", resolve("munit/shapes", [*kept, network.format("true")]), {})
+    state = TrainingState(model, list(model.networks()), iteration=1)
+    Run(tmp_path / "run").save(state.capture(), {})
+    loaded = mz.load_model(tmp_path / "run")
+    names = set(loaded.state_dict())
+    assert names == {n for n in model.state_dict() if ".discriminator." not in n}
+    assert loaded.a.content_encoder.backbone.normalise
+    x = torch.rand(1, 3, 32, 32)
+    z = torch.zeros(1, 1, 4)
+    expected = model.eval().translate(x, "b", z)
+    torch.testing.assert_close(loaded.translate(x, "b", z), expected)
+
+
 def test_two_trainings_in_one_folder(run):
     with Run(run).locked(), pytest.raises(UsageError, match="is being trained by another process"):
         go_on(run)
@@ -365,6 +436,16 @@ def test_out_of_memory_names_keys_that_help(tmp_path, overrides, monkeypatch, er
     monkeypatch.setattr(Trainer, "step", failing(error))
     with pytest.raises(UsageError, match=r"memory is short.*ENGINE.BATCH_SIZE, DATA.CROP"):
         begin(tmp_path / "run", overrides)
+
+
+def test_a_process_that_is_gone(tmp_path, overrides, monkeypatch):
+    text = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:561] Connection closed by peer"
+    monkeypatch.setattr(Trainer, "step", failing(RuntimeError(text)))
+    with pytest.raises(UsageError, match=r"another process of this training is gone.*--resume"):
+        begin(tmp_path / "run", overrides)
+    monkeypatch.setattr(Trainer, "step", failing(RuntimeError("of a component")))
+    with pytest.raises(RuntimeError, match="of a component"):
+        begin(tmp_path / "other", overrides)
 
 
 def test_a_number_of_processes_that_cannot_be(tmp_path, overrides):

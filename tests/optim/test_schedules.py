@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from munit_zoo.optim.schedules import Constant, Cosine, Linear, Step
 from munit_zoo.errors import ContractError
+from munit_zoo.optim.schedules import Constant, Cosine, Linear, Step
 
 
 def test_step_is_the_references():

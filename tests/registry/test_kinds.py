@@ -42,11 +42,10 @@ def test_each_slot_type_names_a_kind():
 
 
 def test_what_is_checked_measured_and_written_are_kinds():
-    from munit_zoo.testing.subjects import KINDS as checked
-
     from munit_zoo.bench.components import KINDS as measured
-    from munit_zoo.scaffold.new_plugin import _VARIANTS
     from munit_zoo.scaffold import KINDS as written
+    from munit_zoo.scaffold.new_plugin import _VARIANTS
+    from munit_zoo.testing.subjects import KINDS as checked
 
     order = list(CONTRACTS)
     assert [kind for kind in order if kind in measured] == list(measured)

@@ -26,10 +26,16 @@ SMALL = {
     "decoder:adain_resnet": {"blocks": 1},
     "decoder:resnet": {"blocks": 1},
     "generator:resnet": {"dim": 4, "blocks": 1, "dropout": 0.5},
+    "generator:stargan": {"dim": 4, "blocks": 1},
+    "discriminator:stargan": {"size": 32, "dim": 4, "layers": 3},
     "generator:starganv2": STARGANV2,
     "style_encoder:starganv2": STARGANV2,
     "discriminator:starganv2": STARGANV2,
     "mapping:starganv2": {"dim": 8},
+    "generator:styled_unet": {"dim": 2, "levels": 6, "dropout": 0.5},
+    "style_encoder:bicyclegan_conv": {"dim": 4, "halvings": 4},
+    "style_encoder:bicyclegan_resnet": {"dim": 4, "halvings": 4},
+    "discriminator:multiscale_patchgan": {"dim": 4},
     "generator:unet": {"dim": 2, "levels": 6, "dropout": 0.5},
     "discriminator:multiscale_patch": {"dim": 8, "layers": 2},
     "discriminator:patch": {"dim": 4},
@@ -68,7 +74,7 @@ SMALL = {
         "discriminator": slot("starganv2", **STARGANV2),
     },
 }
-NEEDS = ("domain_invariant_vgg", "vgg_perceptual", "image_folder", "image_list")
+NEEDS = ("domain_invariant_vgg", "vgg_perceptual", "image_folder", "image_list", "side_by_side")
 ENTRIES = [
     entry
     for one in REGISTRIES.values()
@@ -106,9 +112,16 @@ def test_datasets_of_files(tmp_path):
     (tmp_path / "list.txt").write_text("trainA/0.png\ntrainA/1.png\n")
     check_component("dataset", "image_folder", root=str(tmp_path), size=16)
     check_component("dataset", "image_list", lists={"TRAIN_A": str(tmp_path / "list.txt")}, size=16)
+    folder = str(tmp_path / "trainA")
+    check_component("dataset", "side_by_side", folder=folder, size=12)
+    (tmp_path / "table.csv").write_text("image,Red,Round\n0.png,1,0\n1.png,0,0\n2.png,0,1\n")
+    table = str(tmp_path / "table.csv")
+    check_component("dataset", "image_folder", root=str(tmp_path), size=16, table=table)
 
 
 # The kit itself
+
+SLOPES = "gradient is its derivative in either layout"
 
 
 class Base(nn.Module):
@@ -178,12 +191,53 @@ class Proud(Base):
         return super().forward(x) * factor
 
 
+class Mislaid(Base):
+    """At one sample, its CPU backward takes a channels-last gradient for a contiguous one."""
+
+    def forward(self, x):
+        return torch.instance_norm(x, None, None, None, None, True, 0.0, 1e-5, False) * self.weight
+
+
+class Doubling(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x + x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class Halved(Base):
+    def forward(self, x):
+        return super().forward(Doubling.apply(x))
+
+
+class Holding(Base):
+    """Differentiates through the map, and holds its mean constant."""
+
+    def forward(self, x):
+        return super().forward(x) * x.mean((2, 3), keepdim=True).detach()
+
+
+class HoldingOpenly(Holding):
+    detaches = True
+
+
+class HoldingMislaid(Mislaid):
+    detaches = True
+
+
 @pytest.mark.parametrize(
     ("component", "check", "advice"),
     [
         (Crooked, "shapes and dtypes", "a norm keeps the shape"),
         (Idle, "gradient reaches every parameter", "unused: use it in forward"),
         (Detached, "gradient reaches every parameter", "is something detached"),
+        (Mislaid, SLOPES, "with 1 sample.*mistakes the one layout for the other"),
+        (HoldingMislaid, SLOPES, "with 1 sample.*mistakes the one layout for the other"),
+        (Halved, SLOPES, "with 2 samples.*is a backward of its own wrong"),
+        (Holding, SLOPES, "set detaches = True"),
         (Forgetful, "state_dict round trip", "registered buffers"),
         (Capricious, "deterministic under a seed", "torch's generator alone"),
         (Reading, "builds on meta", "read no values"),
@@ -417,6 +471,18 @@ class Opened(Images):
         self.scale = lambda x: x
 
 
+class Mislabelled(Images):
+    label_names = ("red", "blue")
+
+    def label(self, index):
+        return 2
+
+
+class Numbered(Images):
+    def scene(self, index):
+        return index
+
+
 def first_failure(kind: str, name: str) -> None:
     for check in checks(kind, name):
         check()
@@ -464,6 +530,8 @@ def registered():
         ("dataset", Arrays, r"train\(\) returns ndarray; a torch tensor is due"),
         ("dataset", Bytes, r"test\(\) returns torch.uint8 \(3, 4, 5\); float32"),
         ("dataset", Grey, r"test\(\) returns 1 channels; the domain has 3"),
+        ("dataset", Mislabelled, r"label\(\) returns 2; a whole number below 2"),
+        ("dataset", Numbered, r"scene\(\) returns int; a str is due"),
         ("dataset", Sizeless, r"size is None; \(height, width\) is due"),
         ("dataset", Opened, "cannot be pickled for worker processes .*no lambdas in __init__"),
     ],
@@ -506,7 +574,8 @@ def test_a_penalty_is_checked_on_a_discriminator(registered):
     registered("loss", Slope)
     check_component("loss", "test_fault")
     assert "compiles without a break" not in {c.name for c in checks("loss", "test_fault")}
-    assert "compiles without a break" in {c.name for c in checks("loss", "l1")}
+    assert SLOPES not in {c.name for c in checks("model", "munit")}
+    assert {"compiles without a break", SLOPES} <= {c.name for c in checks("loss", "l1")}
 
 
 # Recipes
@@ -629,8 +698,9 @@ def test_a_recipes_fault_is_told_to_its_author(registered, recipe, message: str)
         first_failure("model", "test_fault")
 
 
-def test_a_flawless_component_passes():
-    NORMS.register("test_fine")(Base)
+@pytest.mark.parametrize("component", [Base, HoldingOpenly])
+def test_a_flawless_component_passes(component):
+    NORMS.register("test_fine")(component)
     try:
         check_component("norm", "test_fine")
     finally:

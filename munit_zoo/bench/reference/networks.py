@@ -291,7 +291,8 @@ class MunitGenerator(nn.Module):
             own, parameters = parameters.tensor_split([2 * layer.channels], dim=1)
             layer.bias = own[:, : layer.channels].contiguous().view(-1)
             layer.weight = own[:, layer.channels :].contiguous().view(-1)
-        return self.dec(content)
+        image: Tensor = self.dec(content)
+        return image
 
 
 class UnitGenerator(nn.Module):

@@ -215,7 +215,8 @@ class ReferenceTrainer(nn.Module):
         """
         source, target = choose({"a2b": "ab", "b2a": "ba"}, "way", way)
         if self.kind == "unit":
-            return self._gen(target).dec(self._gen(source).enc(x))[:, None]
+            image: Tensor = self._gen(target).dec(self._gen(source).enc(x))
+            return image[:, None]
         if styles is None:
             raise UsageError("MUNIT translates in styles: give codes (K, S)")
         content, _ = self._gen(source).encode(x)  # the style too, as its test script does
