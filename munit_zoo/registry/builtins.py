@@ -46,6 +46,7 @@ BUILTINS: dict[str, str] = {
     "generator": """
         ones = munit_zoo.blocks.generators:Ones
         resnet = munit_zoo.blocks.generators:ResnetGenerator
+        stargan = munit_zoo.blocks.stargan:StarGANGenerator
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Generator
         styled_unet = munit_zoo.blocks.bicyclegan:StyledUnetGenerator
         unet = munit_zoo.blocks.generators:UnetGenerator
@@ -59,9 +60,12 @@ BUILTINS: dict[str, str] = {
         multiscale_patchgan = munit_zoo.blocks.bicyclegan:MultiscalePatchGAN
         patch = munit_zoo.blocks.discriminators:PatchDiscriminator
         pixel = munit_zoo.blocks.discriminators:PixelDiscriminator
+        stargan = munit_zoo.blocks.stargan:StarGANDiscriminator
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Discriminator
     """,
     "loss": """
+        attribute_bce = munit_zoo.losses.classification:AttributeBCE
+        cross_entropy = munit_zoo.losses.classification:CrossEntropy
         domain_invariant_vgg = munit_zoo.losses.perceptual:DomainInvariantVGG
         gaussian_kl = munit_zoo.losses.regularizers:GaussianKL
         hinge = munit_zoo.losses.adversarial:Hinge
