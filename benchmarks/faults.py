@@ -66,7 +66,10 @@ class Trial:
         self.folder = folder
         self.overrides = [*SMALL, f"ENGINE.ITERATIONS={iterations}", *overrides]
         began = time.monotonic()
-        self.start("whole").join()
+        process = self.start("whole")
+        process.join()
+        if process.exitcode:
+            raise RuntimeError(_text(folder / "whole.said"))
         self.seconds = time.monotonic() - began
         self.expected = outcome(folder / "whole")
 
@@ -160,7 +163,7 @@ def _moment(folder: Path) -> str:
 def signals(folder: Path, count: int, seed: int) -> dict[str, Any]:
     """Each signal: exit with 75 after the iteration, a snapshot, an exact resumption."""
     chance = random.Random(seed)
-    trial = Trial(folder, "ENGINE.SNAPSHOT_EVERY=0", "ENGINE.GRID_EVERY=0", iterations=60)
+    trial = Trial(folder, "ENGINE.SNAPSHOT_EVERY=0", "ENGINE.GRID_EVERY=0", iterations=40)
     problems, waits = [], []
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
         process = trial.start(name)

@@ -123,7 +123,7 @@ class _Probe:
     def gradients(self, layout: str) -> dict[str, Sequence[Tensor | None]]:
         """By leaf, where one is reached, by the format of the gradient that comes in."""
         for module in self.modules:
-            module.to(memory_format=FORMATS[layout])  # type: ignore[call-overload]
+            module.to(memory_format=FORMATS[layout])
         inputs = _each(self.subject.inputs, lambda t: _leaf(t, FORMATS[layout]))
         leaves = [*self.parameters, *_floating(inputs)]
         pairs = zip(self.outputs(inputs), self.weights, strict=True)

@@ -21,10 +21,11 @@ from munit_zoo.bench.report import (
     to_markdown,
 )
 from munit_zoo.bench.run import run
-from munit_zoo.bench.work import Work, _training_flop, build_work
+from munit_zoo.bench.work import Work, build_work, training_flop
 from munit_zoo.cli import main
 from munit_zoo.config import load_config
 from munit_zoo.errors import UsageError
+from munit_zoo.models import rehearse
 
 CPU = torch.device("cpu")
 QUICK = ("--seconds", "0", "--rounds", "2")
@@ -120,7 +121,7 @@ def test_components_are_found_by_pattern():
 )
 def test_operations_are_those_of_the_cost_model(overrides, gflop):
     config = load_config("munit/edges2shoes", *overrides)
-    counted = _training_flop(config, {"a": (256, 256), "b": (256, 256)}, 1)
+    counted = training_flop(rehearse(config, {"a": (256, 256), "b": (256, 256)}))
     assert counted / 1e9 == pytest.approx(gflop, rel=0.002)
 
 

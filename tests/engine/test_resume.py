@@ -438,6 +438,16 @@ def test_out_of_memory_names_keys_that_help(tmp_path, overrides, monkeypatch, er
         begin(tmp_path / "run", overrides)
 
 
+def test_a_process_that_is_gone(tmp_path, overrides, monkeypatch):
+    text = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:561] Connection closed by peer"
+    monkeypatch.setattr(Trainer, "step", failing(RuntimeError(text)))
+    with pytest.raises(UsageError, match=r"another process of this training is gone.*--resume"):
+        begin(tmp_path / "run", overrides)
+    monkeypatch.setattr(Trainer, "step", failing(RuntimeError("of a component")))
+    with pytest.raises(RuntimeError, match="of a component"):
+        begin(tmp_path / "other", overrides)
+
+
 def test_a_number_of_processes_that_cannot_be(tmp_path, overrides):
     for devices in (0, -1):
         with pytest.raises(UsageError, match=f"--devices is the number .*got {devices}"):
