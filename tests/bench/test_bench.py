@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from munit_zoo.bench import run as runner
-from munit_zoo.bench.measure import Timing, take_turns
+from munit_zoo.bench.measure import Timing, measure_peaks, take_turns
 from munit_zoo.bench.plan import Arm, Request, plan_arms
 from munit_zoo.bench.report import (
     Result,
@@ -439,3 +439,10 @@ def test_a_result_reads_back(measured, tmp_path):
 def test_a_plot_of_nothing(tmp_path):
     with pytest.raises(UsageError, match="nothing was measured"):
         save_plot([row(error="out of memory", seconds_median=None)], tmp_path / "p.png")
+
+
+@pytest.mark.slow
+def test_peaks_are_measured():
+    found = measure_peaks(CPU)
+    assert {"tflops_fp32", "copy_gb_per_second"} <= set(found)
+    assert all(value > 0 for value in found.values())

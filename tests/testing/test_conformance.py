@@ -708,6 +708,7 @@ def test_a_flawless_component_passes(component):
         del NORMS._local["test_fine"]
 
 
+@pytest.mark.slow
 def test_a_loss_may_be_checked_on_a_recipes_names(registered):
     registered("loss", Measured)
     check_component("loss", "test_fault", recipe="unit", reads=("h_a", "h_ab"))
