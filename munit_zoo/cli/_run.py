@@ -194,11 +194,11 @@ def evaluate(chosen: argparse.Namespace) -> None:
             out=chosen.out,
             progress=tell,
         )
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     for report in reports:
         run = f" · {report.details['run']}" if len(paths) > 1 else ""
         table = Table(title=report.title + run, title_justify="left")
-        table.add_column("")
+        table.add_column("", no_wrap=True)
         for column in report.columns:
             table.add_column(column, justify="right")
         for row in report.rows:

@@ -293,7 +293,6 @@ def config_check(chosen: argparse.Namespace) -> None:
     """`munit-zoo config check`: names, types, and one step's shapes on the meta device."""
     from munit_zoo.config import bind, domains_of
     from munit_zoo.engine.runs import resolve_config
-    from munit_zoo.engine.setup import stream_of
     from munit_zoo.models import rehearse, smallest_size
 
     resolved = resolve_config(chosen.config, chosen.overrides)
@@ -320,6 +319,8 @@ def config_check(chosen: argparse.Namespace) -> None:
         print(f"frozen, no active term reaches it: {name}")
     if chosen.data:
         found = _check_images(data, domains_of(config), every=chosen.data == "all")
+        from munit_zoo.engine.setup import stream_of
+
         stream_of(config, rehearsal.objective, found)  # labels and partners that the recipe reads
 
 

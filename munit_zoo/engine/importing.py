@@ -23,7 +23,7 @@ from munit_zoo.engine.state import Captured, imported
 from munit_zoo.engine.step import build_optimizers
 from munit_zoo.errors import CheckpointError, UnknownComponentError, UsageError
 from munit_zoo.interop import cut, cyclegan, nvlabs, starganv2
-from munit_zoo.interop._files import ReadNetworks
+from munit_zoo.interop.checkpoints import ReadNetworks
 from munit_zoo.models import TranslationModel, assemble, create_model, translating_networks
 from munit_zoo.models.rehearsal import look
 from munit_zoo.registry import MODELS

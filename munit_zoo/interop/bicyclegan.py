@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from munit_zoo.errors import CheckpointError
-from munit_zoo.interop._files import ReadNetworks, load, renamed, tensors_of
+from munit_zoo.interop.checkpoints import ReadNetworks, load, renamed, tensors_of
 from munit_zoo.interop.cyclegan import init_of_options, network_of
 
 __all__ = ["names_of", "read_checkpoint", "settings_of_options"]

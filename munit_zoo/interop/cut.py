@@ -16,7 +16,7 @@ from torch import Tensor
 
 from munit_zoo.errors import CheckpointError
 from munit_zoo.interop import cyclegan
-from munit_zoo.interop._files import ReadNetworks, load, number, renamed, shapes_of, tensors_of
+from munit_zoo.interop.checkpoints import ReadNetworks, load, number, renamed, shapes_of, tensors_of
 
 __all__ = [
     "DEFAULTS",

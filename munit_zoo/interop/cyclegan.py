@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from munit_zoo.errors import CheckpointError
-from munit_zoo.interop._files import (
+from munit_zoo.interop.checkpoints import (
     ReadNetworks,
     Shapes,
     load,

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from munit_zoo.errors import CheckpointError
-from munit_zoo.interop._files import ReadNetworks, load, renamed, shapes_of
+from munit_zoo.interop.checkpoints import ReadNetworks, load, renamed, shapes_of
 
 __all__ = ["NAMES", "read_checkpoint", "settings_of_options", "settings_of_weights"]
 

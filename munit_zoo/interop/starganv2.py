@@ -20,7 +20,7 @@ from torch import Tensor
 
 from munit_zoo.domains import letter
 from munit_zoo.errors import CheckpointError
-from munit_zoo.interop._files import ReadNetworks, load, number, renamed, tensors_of, whole
+from munit_zoo.interop.checkpoints import ReadNetworks, load, number, renamed, tensors_of, whole
 
 __all__ = [
     "DEFAULTS",

@@ -56,6 +56,7 @@ BUILTINS: dict[str, str] = {
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Mapping
     """,
     "discriminator": """
+        funit = munit_zoo.blocks.funit:FunitDiscriminator
         multiscale_patch = munit_zoo.blocks.discriminators:MultiscalePatchDiscriminator
         multiscale_patchgan = munit_zoo.blocks.bicyclegan:MultiscalePatchGAN
         patch = munit_zoo.blocks.discriminators:PatchDiscriminator

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from _golden_zoo import (
     BOUND,
     CHECKPOINT_BOUND,
@@ -29,8 +30,8 @@ from torch.nn import functional as F
 
 from munit_zoo.blocks.pools import ImagePool
 from munit_zoo.config import resolve_component
-from munit_zoo.interop import bicyclegan, cut, cyclegan, stargan, starganv2
-from munit_zoo.interop._files import renamed
+from munit_zoo.interop import bicyclegan, cut, cyclegan, funit, stargan, starganv2
+from munit_zoo.interop.checkpoints import renamed
 from munit_zoo.registry import LOSSES
 
 pytestmark = pytest.mark.golden
@@ -552,5 +553,80 @@ def test_stargan_checkpoint():
         ours["out_src"], ours["out_cls"] = networks["D"](x)
     given = {name for name in golden if name.startswith(("c_trg/", "x_real", "label"))}
     assert set(ours) == set(golden) - given
+    errors = {name: error_of(value, golden[name]) for name, value in ours.items()}
+    assert max(errors.values()) < CHECKPOINT_BOUND, errors
+
+
+# FUNIT
+
+
+class Funit:
+    """FUNIT's networks, of its options, with an original's weights. d: told the class."""
+
+    def __init__(self, options: dict[str, Any], gen: Any, dis: Any) -> None:
+        nodes = funit.settings_of_options(options)
+        style = nodes["STYLE_DIM"]
+        content = build("content_encoder", nodes["CONTENT_ENCODER"], 3)
+        decoded = content.out_channels, 3, content.stride, style
+        self.gen = nn.ModuleDict(
+            {
+                "content_encoder": content,
+                "style_encoder": build("style_encoder", nodes["STYLE_ENCODER"], 3, style),
+                "decoder": build("decoder", nodes["DECODER"], *decoded),
+            }
+        )
+        names = funit.generator_names(self.gen.state_dict(), options)
+        assert set(names) == set(gen)
+        self.gen.load_state_dict({ours: gen[theirs] for theirs, ours in names.items()})
+        classes = options["dis"]["num_classes"]
+        self.d = build("discriminator", nodes["DISCRIMINATOR"], 3, classes)
+        loaded(self.d, dis, funit.discriminator_names)
+
+    def code(self, x: Tensor) -> Tensor:
+        return self.gen["style_encoder"](x)
+
+    def translate(self, x: Tensor, code: Tensor) -> Tensor:
+        return self.gen["decoder"](self.gen["content_encoder"](x), code)
+
+
+@pytest.mark.parametrize("path", cases("funit"))
+def test_funit(path: Path, double):
+    case = Case(path)
+    nets = Funit(case.config, case.under("init/gen"), case.under("init/dis"))
+    averages = Funit(case.config, case.under("init/gen_test"), case.under("init/dis"))
+    x_a, x_b, count = case["x_a"], case["x_b"], case.info["k_shot"]
+    with torch.no_grad():
+        s_a, s_b = nets.code(x_a), nets.code(x_b)
+        case.compare("fwd/c_xa", nets.gen["content_encoder"](x_a))
+        for name, code in (("s_xa", s_a), ("s_xb", s_b)):
+            case.compare(f"fwd/{name}", code[..., None, None])
+        case.compare("fwd/xt", nets.translate(x_a, s_b))
+        case.compare("fwd/xr", nets.translate(x_a, s_a))
+        features = nets.d.features(x_b)
+        case.compare("fwd/dis_xb_feat", features)
+        (logits,) = nets.d(x_b, case["l_b"])
+        case.compare("fwd/dis_xb_out", logits[:, 0])
+        assert torch.equal(nets.d.logits(features, case["l_b"])[0], logits)
+        codes = averages.code(case["k_shot/x_b"]).unflatten(0, (-1, count)).mean(dim=1)
+        case.compare("k_shot/code", codes[..., None, None])
+        case.compare("k_shot/x_t", averages.translate(x_a, codes))
+    for prefix in ("fwd/", "k_shot/"):
+        assert case.worst(prefix, apart_from=("k_shot/x_b",))[1] < BOUND, case.errors
+
+
+def test_funit_checkpoint():
+    folder = checkpoint("funit")
+    options = yaml.safe_load((folder / "config.yaml").read_text())
+    (gen,), (dis,) = (list(folder.glob(f"{kind}_*.pt")) for kind in ("gen", "dis"))
+    weights = funit.read_checkpoint(gen) | funit.read_checkpoint(dis)
+    nets = Funit(options, weights["gen_test"], weights["dis"])
+    golden = load_file(folder / "expected.safetensors")
+    x, images = golden["x"], golden["class_images"]
+    with torch.no_grad():
+        code = nets.code(images).mean(dim=0, keepdim=True)
+        ours = {"class_code": code[..., None, None], "content": nets.gen["content_encoder"](x)}
+        ours["out"] = nets.translate(x, code.expand(len(x), -1))
+        ours["dis_out"] = nets.d(images, torch.arange(len(images)))[0][:, 0]
+    assert set(ours) == set(golden) - {"x", "class_images"}
     errors = {name: error_of(value, golden[name]) for name, value in ours.items()}
     assert max(errors.values()) < CHECKPOINT_BOUND, errors

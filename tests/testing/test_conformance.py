@@ -27,6 +27,7 @@ SMALL = {
     "decoder:resnet": {"blocks": 1},
     "generator:resnet": {"dim": 4, "blocks": 1, "dropout": 0.5},
     "generator:stargan": {"dim": 4, "blocks": 1},
+    "discriminator:funit": {"dim": 4, "blocks": 4},
     "discriminator:stargan": {"size": 32, "dim": 4, "layers": 3},
     "generator:starganv2": STARGANV2,
     "style_encoder:starganv2": STARGANV2,

@@ -134,7 +134,7 @@ def test_the_documentations_example_works_as_written(tmp_path):
         check=False,
         cwd=package,
     )
-    assert re.search(r"\b23 passed", tests.stdout), tests.stdout[-2000:]
+    assert re.search(r"\b25 passed", tests.stdout), tests.stdout[-2000:]
     cube = ["munit/shapes", "MODEL.DECODER.ACTIVATION.NAME=cube"]
     assert run(site, "config", "check", *cube).returncode == 2
     local = run(site, "config", "check", *cube, "--plugin", str(package / "my_file.py"))
