@@ -72,6 +72,7 @@ def test_savings_of_equal_maths(tiny, variant):
     compare(train(*tiny, "ENGINE.SHARE=derived"), train(*tiny, "ENGINE.SHARE=derived", variant))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("double")
 def test_compiled_networks_train_as_written(tiny):
     """Also the discriminator, which one step calls on detached fakes and then on live ones."""
