@@ -66,13 +66,19 @@ class Trial:
         self.folder = folder
         self.overrides = [*SMALL, f"ENGINE.ITERATIONS={iterations}", *overrides]
         began = time.monotonic()
-        self.start("whole").join()
+        process = self.start("whole")
+        process.join()
+        if process.exitcode:
+            raise RuntimeError(_text(folder / "whole.said"))
         self.seconds = time.monotonic() - began
         self.expected = outcome(folder / "whole")
 
     def start(self, name: str, **options: Any) -> Any:
         """A process that trains in a folder of its own, or resumes there."""
-        process = RUNS.Process(target=_train, args=(self.overrides, self.folder / name, options))
+        said = self.folder / f"{Path(name).name}.said"
+        said.unlink(missing_ok=True)
+        arguments = (self.overrides, self.folder / name, said, options)
+        process = RUNS.Process(target=_train, args=arguments)
         process.start()
         return process
 
@@ -89,17 +95,17 @@ class Trial:
         )
 
 
-def _train(overrides: Sequence[str], folder: Path, options: dict[str, Any]) -> None:
-    """In the process: train, and exit as the command does."""
+def _train(overrides: Sequence[str], folder: Path, said: Path, options: dict[str, Any]) -> None:
+    """In the process: train, and exit as the command does. said: a file for an error's text."""
     torch.set_num_threads(1)
     resolved = None if options.get("resume") else resolve("munit/shapes", overrides)
     try:
         end = train(resolved, folder, device="cpu", **options)
     except MunitZooError as error:
-        (folder.parent / f"{folder.name}.said").write_text(str(error))
+        said.write_text(str(error))
         os._exit(2)
     except BaseException:
-        (folder.parent / f"{folder.name}.said").write_text(traceback.format_exc())
+        said.write_text(traceback.format_exc())
         os._exit(1)
     os._exit(75 if end.interrupted else 0)
 
@@ -160,7 +166,7 @@ def _moment(folder: Path) -> str:
 def signals(folder: Path, count: int, seed: int) -> dict[str, Any]:
     """Each signal: exit with 75 after the iteration, a snapshot, an exact resumption."""
     chance = random.Random(seed)
-    trial = Trial(folder, "ENGINE.SNAPSHOT_EVERY=0", "ENGINE.GRID_EVERY=0", iterations=60)
+    trial = Trial(folder, "ENGINE.SNAPSHOT_EVERY=0", "ENGINE.GRID_EVERY=0", iterations=40)
     problems, waits = [], []
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
         process = trial.start(name)
@@ -232,13 +238,13 @@ def disk(folder: Path, count: int, seed: int) -> dict[str, Any]:
             ballast.write_bytes(bytes(max(0, free - room)))
             process = trial.start(f"small/{run.name}")
             process.join()
-            said = place / f"{run.name}.said"
+            said = folder / f"{run.name}.said"
             ballast.unlink()
             if process.exitcode == 0:
                 stages["it fitted"] += 1
             elif process.exitcode != 2:
                 problems.append(f"{room}: exit status {process.exitcode} {_text(said)}")
-            elif _text(said) and "No space left" not in _text(said):
+            elif "No space left" not in _text(said):
                 problems.append(f"{room}: {_text(said)}")
             else:
                 with suppress(MunitZooError):

@@ -22,8 +22,10 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/two_folders"))
     chosen = parser.parse_args()
 
-    folders = f"DATA.FOLDERS={{PHOTO: {chosen.photos}, PAINTING: {chosen.paintings}}}"
-    domains = "DOMAINS={PHOTO: {CHANNELS: 3}, PAINTING: {CHANNELS: 3}, A: null, B: null}"
+    folders = (
+        f"DATA.FOLDERS={{A: null, B: null, PHOTO: {chosen.photos}, PAINTING: {chosen.paintings}}}"
+    )
+    domains = "DOMAINS={PHOTO: {CHANNELS: 3}, PAINTING: {CHANNELS: 3}}"
     resume = (chosen.run / "config.yaml").exists()
     if resume:
         end = mz.train(run=chosen.run, resume=True)

@@ -10,7 +10,7 @@ from _golden_zoo import BOUND, FLOOR, Case, error_of
 from _training import Training
 from torch import Tensor
 
-from munit_zoo.interop._files import renamed
+from munit_zoo.interop.checkpoints import renamed
 
 ADVERSARIAL = {"lsgan": "lsgan", "vanilla": "nsgan", "wgangp": "wgan"}
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-__all__ = ["GELU", "SELU", "LeakyReLU", "NoActivation", "PReLU", "ReLU", "SiLU", "Tanh"]
+__all__ = ["ELU", "GELU", "SELU", "LeakyReLU", "NoActivation", "PReLU", "ReLU", "SiLU", "Tanh"]
 
 
 class ReLU(nn.ReLU):
@@ -28,6 +28,13 @@ class PReLU(nn.PReLU):
 
     def __init__(self, *, init: float = 0.25) -> None:
         super().__init__(init=init)
+
+
+class ELU(nn.ELU):
+    """x where positive, `alpha` (exp(x) - 1) elsewhere (Clevert et al. 2016)."""
+
+    def __init__(self, *, alpha: float = 1.0) -> None:
+        super().__init__(alpha)
 
 
 class SELU(nn.SELU):

@@ -11,7 +11,7 @@ from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.blocks.residual import ResidualTrunk
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
-from munit_zoo.registry.ranges import Depth, Halvings, Layers, Odd, Width
+from munit_zoo.registry.ranges import Halvings, Kernel, Layers, Odd, Width
 
 __all__ = ["ResnetContentEncoder"]
 
@@ -37,7 +37,7 @@ class ResnetContentEncoder(nn.Module):
         downsamples: Halvings = 2,
         blocks: Layers = 4,
         kernel_size: Odd = 7,
-        down_kernel_size: Depth = 4,
+        down_kernel_size: Kernel = 4,
         block_kernel_size: Odd = 3,
         norm: Slot[Norm] = slot("instance"),
         activation: Slot[Activation] = slot("relu"),

@@ -12,7 +12,7 @@ from munit_zoo.blocks.filters import BlurDownsample
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.errors import GraphError
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
-from munit_zoo.registry.ranges import Depth, PositiveFloat, Scales, Width
+from munit_zoo.registry.ranges import Kernel, PositiveFloat, Scales, Width
 
 __all__ = ["MultiscalePatchDiscriminator", "PatchDiscriminator", "PixelDiscriminator"]
 
@@ -36,9 +36,9 @@ class MultiscalePatchDiscriminator(nn.Module):
         in_channels: int,
         *,
         dim: Width = 64,
-        layers: Depth = 4,
+        layers: Scales = 4,
         scales: Scales = 3,
-        kernel_size: Depth = 4,
+        kernel_size: Kernel = 4,
         norm: Slot[Norm] = slot("none"),
         activation: Slot[Activation] = slot("lrelu"),
         pad_type: PadType = "reflect",
@@ -135,7 +135,7 @@ class PatchDiscriminator(nn.Module):
         in_channels: int,
         *,
         dim: Width = 64,
-        layers: Depth = 3,
+        layers: Scales = 3,
         downsample: Literal["strided", "blur"] = "strided",
         norm: Slot[Norm] = slot("instance"),
         activation: Slot[Activation] = slot("lrelu"),

@@ -39,7 +39,8 @@ class Ones(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.ones_like(x[:, :1]).expand(-1, self.out_channels, -1, -1)
+        ones = 0 * x[:, :1] + 1  # with a gradient, of zero, as every generator has one
+        return ones.expand(-1, self.out_channels, -1, -1)
 
 
 class ResnetGenerator(nn.Module):

@@ -10,7 +10,7 @@ from munit_zoo.blocks._checks import at_least, odd, unsteered
 from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm, conv2d
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
-from munit_zoo.registry.ranges import Depth, Halvings, Odd, Width
+from munit_zoo.registry.ranges import Halvings, Kernel, Odd, Width
 
 __all__ = ["ConvStyleEncoder"]
 
@@ -36,7 +36,7 @@ class ConvStyleEncoder(nn.Module):
         downsamples: Halvings = 4,
         doublings: Halvings = 2,
         kernel_size: Odd = 7,
-        down_kernel_size: Depth = 4,
+        down_kernel_size: Kernel = 4,
         norm: Slot[Norm] = slot("none"),
         activation: Slot[Activation] = slot("relu"),
         pad_type: PadType = "reflect",

@@ -63,6 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename is not None else ""
         print(f"munit-zoo: {where}{error.strerror or error}", file=sys.stderr)
         return USAGE_ERROR
+    except Exception:  # ours, or of a package that damaged metadata of another hurt
+        from munit_zoo.registry import damaged_metadata
+
+        for folder, reason in damaged_metadata():
+            print(f"munit-zoo: damaged metadata: {folder}: {reason}", file=sys.stderr)
+        raise
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
@@ -239,7 +245,7 @@ def _parser() -> argparse.ArgumentParser:
     command = _add(commands, "new-plugin", "_show:new_plugin", "write a plug-in package to fill in")
     command.add_argument("name", help="of the distribution, as my-stains")
     command.add_argument(
-        "--kind", action="append", help="norm, loss, named-loss, …, configs (norm and loss)"
+        "--kind", action="append", help="norm, loss, penalty, …, configs (norm and loss)"
     )
     command.add_argument("--out", type=Path, default=Path(), help="folder (the current one)")
 
@@ -254,7 +260,30 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="the new run")
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     _plugin(command)
+    for name, files in _SYSTEMS.items():
+        command = _add(projects, name, "_run:import_checkpoint", f"the original's {files}")
+        command.set_defaults(system=name)
+        command.add_argument("files", nargs="+", metavar="FILE", help=f"{files}, those there are")
+        command.add_argument(
+            "--options",
+            "--config",
+            type=Path,
+            metavar="FILE",
+            help="of its training: YAML or JSON" if name == "starganv2" else "train_opt.txt",
+        )
+        command.add_argument("--out", type=Path, required=True, metavar="RUN", help="the new run")
+        command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+        _plugin(command)
     return parser
+
+
+_SYSTEMS = {
+    "cyclegan": "…_net_{G_A,G_B,D_A,D_B}.pth, or …_net_G.pth alone",
+    "pix2pix": "…_net_{G,D}.pth",
+    "starganv2": "…_{nets,nets_ema,optims}.ckpt",
+    "cut": "…_net_{G,D,F}.pth, also FastCUT's",
+}
+"""Systems whose checkpoints are imported, and what their files are called."""
 
 
 def _bench(command: argparse.ArgumentParser) -> None:

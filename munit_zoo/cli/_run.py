@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from munit_zoo.errors import counted, duration
+
+if TYPE_CHECKING:
+    from munit_zoo.engine.importing import Imported
 
 
 class _Bar:
@@ -190,11 +194,11 @@ def evaluate(chosen: argparse.Namespace) -> None:
             out=chosen.out,
             progress=tell,
         )
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     for report in reports:
         run = f" · {report.details['run']}" if len(paths) > 1 else ""
         table = Table(title=report.title + run, title_justify="left")
-        table.add_column("")
+        table.add_column("", no_wrap=True)
         for column in report.columns:
             table.add_column(column, justify="right")
         for row in report.rows:
@@ -325,7 +329,33 @@ def import_nvlabs(chosen: argparse.Namespace) -> None:
         overrides=chosen.overrides,
         plugins=chosen.plugin or (),
     )
-    print(f"imported {done.recipe} at iteration {done.iteration} into {done.run.folder}")
+    _tell_imported(done)
+
+
+def import_checkpoint(chosen: argparse.Namespace) -> None:
+    """`munit-zoo import` of a system in the table of `engine.importing`."""
+    from munit_zoo.engine.importing import import_checkpoint as run_import
+
+    overrides = [word for word in chosen.files if _OVERRIDE.match(word)]
+    done = run_import(
+        chosen.system,
+        [Path(word) for word in chosen.files if word not in overrides],
+        chosen.out,
+        options=chosen.options,
+        overrides=[*overrides, *chosen.overrides],
+        plugins=chosen.plugin or (),
+    )
+    _tell_imported(done)
+
+
+_OVERRIDE = re.compile(r"[A-Z][A-Z0-9_.]*=")
+
+
+def _tell_imported(done: Imported) -> None:
+    at = f" at iteration {done.iteration}" if done.iteration else ""
+    print(f"imported {done.recipe}{at} into {done.run.folder}")
     for note in done.notes:
         print(f"note: {note}")
-    print(f"translate with: munit-zoo translate {done.run.folder} IMAGE --to b")
+    _, target = done.ways[0]
+    run = shlex.quote(str(done.run.folder))
+    print(f"translate with: munit-zoo translate {run} IMAGE --to {target}")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from munit_zoo.domains import Domain
-from munit_zoo.errors import GraphError, an
+from munit_zoo.errors import GraphError, MunitZooError, an
 from munit_zoo.registry import CORE, REGISTRIES, Entry, Registry, damaged_metadata, registry
 
-if TYPE_CHECKING:  # it would load torch
+if TYPE_CHECKING:  # the latter would load torch
+    from munit_zoo.config import Resolved
     from munit_zoo.data import Dataset
 
 
@@ -291,11 +293,11 @@ def config_check(chosen: argparse.Namespace) -> None:
     """`munit-zoo config check`: names, types, and one step's shapes on the meta device."""
     from munit_zoo.config import bind, domains_of
     from munit_zoo.engine.runs import resolve_config
-    from munit_zoo.engine.setup import stream_of
     from munit_zoo.models import rehearse, smallest_size
 
     resolved = resolve_config(chosen.config, chosen.overrides)
     config = resolved.config
+    _print_dropped(resolved)  # first, as it may be why the rest fails
     data = bind("dataset", config.DATA, "DATA")
     datasets = {d.name: data(d, "train") for d in domains_of(config)}
     sizes = {name: dataset.size for name, dataset in datasets.items()}
@@ -311,15 +313,35 @@ def config_check(chosen: argparse.Namespace) -> None:
         raise GraphError(f"{str(error).rstrip('.')}. {hint}") from error
     shown = ", ".join(f"{name.upper()} {h}×{w}" for name, (h, w) in sizes.items())
     print(f"{chosen.config}: in order, for images of {shown}")
-    for dropped in resolved.dropped:
-        print(dropped)
     _print_parameters(rehearsal.parameters)
     _print_updates(rehearsal.objective)
     for name in rehearsal.unreached_networks():
         print(f"frozen, no active term reaches it: {name}")
     if chosen.data:
         found = _check_images(data, domains_of(config), every=chosen.data == "all")
+        from munit_zoo.engine.setup import stream_of
+
         stream_of(config, rehearsal.objective, found)  # labels and partners that the recipe reads
+
+
+def _print_dropped(resolved: Resolved) -> None:
+    """Keys that went with exchanged components, and what became of the model's size."""
+    import torch
+
+    from munit_zoo.models import create_model
+
+    for dropped in resolved.dropped:
+        print(dropped)
+    if not any(dropped.path.split(".")[0] == "MODEL" for dropped in resolved.dropped):
+        return
+    before = resolved.without_exchange("MODEL")
+    if before is not None:
+        with contextlib.suppress(MunitZooError), torch.device("meta"):
+            sizes = [
+                sum(p.numel() for p in create_model(config).parameters()) / 1e6
+                for config in (before, resolved.config)
+            ]
+            print("  parameters before the exchange {:,.2f} M, now {:,.2f} M".format(*sizes))
 
 
 def _check_images(data: Any, domains: Sequence[Domain], *, every: bool) -> dict[str, Dataset]:

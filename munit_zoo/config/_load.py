@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,19 @@ class Resolved:
     origins: Mapping[str, str]
     components: Mapping[str, Entry]
     dropped: Sequence[Dropped] = ()
+    layers: Sequence[Node] = field(default=(), repr=False)
+
+    def without_exchange(self, section: str) -> Config | None:
+        """The config as it was below the layer that first exchanged a component of a section.
+
+        None where nothing was exchanged, or what lies below is no config of its own.
+        """
+        for count in range(1, len(self.layers)):
+            dropped = resolve_layers(self.layers[: count + 1]).dropped
+            if any(path.split(".")[0] == section for path in dropped):
+                below = resolve_layers(self.layers[:count])
+                return None if below.problems else Config(below.values)
+        return None
 
 
 def load_config(source: str, *overrides: str) -> Config:
@@ -101,7 +114,8 @@ def _finish(layers: Sequence[Node], problems: list[Problem], label: str) -> Reso
     problems += _recipe_problems(result.values, result.origins)
     if problems:
         raise ConfigError(problems, source=label)
-    return Resolved(Config(result.values), result.origins, result.components, result.lost())
+    config = Config(result.values)
+    return Resolved(config, result.origins, result.components, result.lost(), tuple(layers))
 
 
 def _built_problems(result: Resolution) -> list[Problem]:

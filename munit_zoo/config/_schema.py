@@ -56,7 +56,7 @@ class Value:
     def keeps_null(self) -> bool:
         """Whether null is a value in such a map, and does not take a key away."""
         found = self._map
-        return found is not None and type(None) in typing.get_args(typing.get_args(found)[1])
+        return found is not None and type(None) in _options(typing.get_args(found)[1])
 
     @property
     def may_change(self) -> bool:
@@ -65,8 +65,21 @@ class Value:
 
     @property
     def _map(self) -> Any:
-        options = [self.annotation, *typing.get_args(self.annotation)]
-        return next((option for option in options if typing.get_origin(option) is dict), None)
+        return next((option for option in _options(self.annotation) if _is_dict(option)), None)
+
+
+def _options(annotation: Any) -> list[Any]:
+    """The types that a union, marked or not, is of; a type alone of any other."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return _options(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return [option for argument in arguments for option in _options(argument)]
+    return [annotation]
+
+
+def _is_dict(annotation: Any) -> bool:
+    return typing.get_origin(annotation) is dict
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,12 @@ def train_classifier(
         network, files, config = timm_network(
             settings.model, settings.weights, classes=len(classes), chance=settings.weights is None
         )
+        for layer in network.get_classifier().modules():  # type: ignore[operator]
+            # from no opinion: some of timm's start a layer of two outputs with large weights
+            if isinstance(layer, (torch.nn.Linear, torch.nn.Conv2d)):
+                torch.nn.init.normal_(layer.weight, std=0.01)
+                if layer.bias is not None:
+                    torch.nn.init.zeros_(layer.bias)
     card = ClassifierCard(
         settings.model,
         classes,

@@ -147,10 +147,10 @@ def plain_errors() -> Iterator[None]:
         text = str(error)
         if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text:
             raise UsageError(f"memory is short: {text.splitlines()[0]}. {_LESS}") from error
-        if _grouped() and any(word in text for word in _GONE):
+        if any(word in text for word in _GONE):
             raise UsageError(
-                "another process of this training is gone; its own message says why. Go on with "
-                "--resume"
+                "another process of this training is gone: it was killed, or its own message says "
+                "why. Go on with --resume"
             ) from error
         raise
 
@@ -159,4 +159,4 @@ _LESS = (
     "What needs less: a smaller ENGINE.BATCH_SIZE, DATA.CROP or DATA.SIZE, ENGINE.PRECISION=bf16, "
     "ENGINE.SHARE=none, fewer ENGINE.WORKERS, smaller networks (DIM, BLOCKS)"
 )
-_GONE = ("onnection closed by peer", "onnection reset by peer", "Broken pipe", "NCCL error")
+_GONE = ("gloo/transport", "Gloo", "NCCL error", "ncclRemoteError")

@@ -1,8 +1,13 @@
-"""Another project's checkpoint as a run of ours."""
+"""Another project's checkpoint as a run of ours.
+
+`import_checkpoint` serves the systems in the table `SYSTEMS`; the 2018 implementation of MUNIT,
+which has hyperparameters in a YAML and both domains in one file, has `import_nvlabs`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,26 +16,387 @@ import torch
 import yaml
 from torch import Tensor
 
-from munit_zoo.config import domains_of, resolve_data
+from munit_zoo.config import Config, Resolved, domains_of, resolve_data
 from munit_zoo.engine.page import write_page
 from munit_zoo.engine.runs import Run, plugin_records, provenance
-from munit_zoo.engine.state import imported
+from munit_zoo.engine.state import Captured, imported
 from munit_zoo.engine.step import build_optimizers
-from munit_zoo.errors import UsageError
-from munit_zoo.interop import nvlabs
-from munit_zoo.models import assemble, create_model
+from munit_zoo.errors import CheckpointError, UnknownComponentError, UsageError
+from munit_zoo.interop import cut, cyclegan, nvlabs, starganv2
+from munit_zoo.interop.checkpoints import ReadNetworks
+from munit_zoo.models import TranslationModel, assemble, create_model, translating_networks
+from munit_zoo.models.rehearsal import look
+from munit_zoo.registry import MODELS
 
-__all__ = ["Imported", "import_nvlabs"]
+__all__ = ["SYSTEMS", "Imported", "System", "import_checkpoint", "import_nvlabs"]
 
 
 @dataclass(frozen=True)
 class Imported:
-    """The new run, the recipe, the iteration, and what could not be taken over."""
+    """The new run, the recipe, the iteration, (source, target) of its translations, and what could
+    not be taken over."""
 
     run: Run
     recipe: str
     iteration: int
+    ways: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+
+
+# Any system
+
+
+@dataclass(frozen=True)
+class System:
+    """How the checkpoints of a system become runs.
+
+    project: the original. recipe: ours. networks: the original's names of networks, to our paths.
+    defaults: options, unless given. options: reads a file of options. read: reads the files, with
+    all options. config: of all options and what was read, the config's tree but for networks.
+    nodes: of all options, nodes and keys of MODEL, for networks that the files do not hold.
+    notes: of all options, what was read and the config, what a user should know.
+    plugin: the distribution that has the recipe, where it is not this one.
+    models: what the option `model` may say.
+    """
+
+    project: str
+    recipe: str
+    networks: Mapping[str, str]
+    defaults: Mapping[str, Any]
+    options: Callable[[Path], dict[str, Any]]
+    read: Callable[[Sequence[Path], Mapping[str, Any]], ReadNetworks]
+    config: Callable[[Mapping[str, Any], ReadNetworks], dict[str, Any]]
+    nodes: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    notes: Callable[[Mapping[str, Any], ReadNetworks, Config], list[str]]
+    plugin: str | None = None
+    models: tuple[str, ...] = ()
+
+
+def import_checkpoint(
+    system: str,
+    files: Sequence[Path],
+    out: Path,
+    *,
+    options: Path | None = None,
+    overrides: Sequence[str] = (),
+    plugins: Sequence[Path] = (),
+) -> Imported:
+    """A run from a checkpoint of another system's original implementation.
+
+    system: a key of SYSTEMS. files: those of its files that there are. options: the file of its
+    training's options; without it they are as published, where shapes do not tell them.
+    overrides: `KEY=VALUE` on the converted config. plugins: local files whose components are in
+    use, for the run's record.
+    Raises CheckpointError for files that are damaged, of another system or do not fit together,
+    UsageError where `out` holds something or the recipe's plug-in is missing, ConfigError for
+    overrides that are wrong. Nothing is left in `out` then.
+    """
+    known = SYSTEMS[system]
+    Run.refuse_used(out)
+    if not files:
+        raise UsageError("name the files of the checkpoint")
+    _require(known)
+    given = {} if options is None else known.options(options)
+    if known.models and given.get("model", known.models[0]) not in known.models:
+        raise CheckpointError(
+            f"{options} is of the model {given['model']!r}, not of {' or '.join(known.models)}"
+        )
+    settings = {**known.defaults, **given}
+    read = _read(known, files, settings)
+    origin = ", ".join(path.name for path in files)
+    tree = known.config(settings, read)
+    own = {"NAME": known.recipe, **known.nodes(settings), **read.settings}
+    tree["MODEL"] = {**own, **tree.get("MODEL", {})}
+    resolved = resolve_data(tree, overrides, origin=f"converted from {origin}")
+    with torch.device("meta"):
+        shadow = create_model(resolved.config)
+    networks = _placed(known, shadow, read.weights)
+    averages = _placed(known, shadow, read.averages)
+    moments = _moments_of(known, read, networks)
+    missing, notes = _absent(known, shadow, networks)
+    facts = {"missing": missing, "ways": [*shadow.graph().translations]} if missing else {}
+    if moments is None:
+        notes.append("without the optimizers' state: train on with --init-from, not with --resume")
+    elif not averages:
+        kept = tuple(f"{path}." for path in translating_networks(shadow))
+        averages = {name: value for name, value in networks.items() if name.startswith(kept)}
+        notes.append("no averages were given: they start from the networks")
+    if options is None:
+        notes.append("no --options were given: what shapes do not tell is as published")
+    notes += known.notes(settings, read, resolved.config)
+    paths = list(shadow.networks())
+    state = imported(read.iteration, paths, networks, moments, averages=averages, facts=facts)
+    record = {"project": known.project, "files": [path.name for path in files]}
+    run = _write(out, resolved, record, plugins, state)
+    return Imported(run, known.recipe, read.iteration, shadow.ways, tuple(notes))
+
+
+def _require(system: System) -> None:
+    """Raises UsageError where the recipe's plug-in is not installed."""
+    try:
+        MODELS.get(system.recipe)
+    except UnknownComponentError:
+        raise UsageError(
+            f"the recipe {system.recipe!r} is of a plug-in that is not installed: "
+            f"pip install {system.plugin}"
+        ) from None
+
+
+def _read(system: System, files: Sequence[Path], options: Mapping[str, Any]) -> ReadNetworks:
+    """What the files hold. Raises CheckpointError where it is not the system's."""
+    try:
+        read = system.read(files, options)
+    except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError) as error:
+        # names and shapes are taken at their word; a file may lie in more ways than can be listed
+        listed = ", ".join(path.name for path in files)
+        raise CheckpointError(f"{listed}: no checkpoint of {system.project} ({error})") from error
+    for name in read.weights:
+        if name not in system.networks:
+            known = ", ".join(system.networks)
+            raise CheckpointError(
+                f"the recipe {system.recipe!r} has no network {name}; its original has {known}"
+            )
+    return read
+
+
+def _placed(
+    system: System, shadow: TranslationModel, weights: Mapping[str, Mapping[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Tensors under the model's own names. Raises CheckpointError where they do not fit."""
+    found: dict[str, Tensor] = {}
+    for name, tensors in weights.items():
+        path = system.networks[name]
+        own = shadow.networks()[path].state_dict()
+        problems = [f"{key} is missing" for key in own if key not in tensors]
+        problems += [f"{key} is left over" for key in tensors if key not in own]
+        problems += [
+            f"{key} is {tuple(tensors[key].shape)}, the config makes {tuple(value.shape)}"
+            for key, value in own.items()
+            if key in tensors and tensors[key].shape != value.shape
+        ]
+        if problems:
+            more = f"; and {len(problems) - 4} more" if len(problems) > 4 else ""
+            raise CheckpointError(
+                f"the network {name} does not fit {path} of the config: "
+                f"{'; '.join(problems[:4])}{more}"
+            )
+        found |= {f"{path}.{key}": tensors[key] for key in own}
+    return found
+
+
+def _moments_of(
+    system: System, read: ReadNetworks, networks: Mapping[str, Tensor]
+) -> dict[str, dict[str, Tensor]] | None:
+    """The optimizers' moments by the model's own names. Raises CheckpointError where they do not
+    fit."""
+    if read.moments is None:
+        return None
+    found = {
+        f"{system.networks[network]}.{name}": moments
+        for network, of in read.moments.items()
+        for name, moments in of.items()
+    }
+    for name, moments in found.items():
+        for key, value in moments.items():
+            if key != "step" and value.shape != networks[name].shape:
+                raise CheckpointError(
+                    f"the optimizers' state does not fit: {key} of {name} is "
+                    f"{tuple(value.shape)}, the parameter {tuple(networks[name].shape)}"
+                )
+    return found
+
+
+def _absent(
+    system: System, shadow: TranslationModel, weights: Mapping[str, Tensor]
+) -> tuple[list[str], list[str]]:
+    """Paths of translating networks that are not there, and what to say of all that are not.
+
+    The shadow then translates as the others can. Raises CheckpointError where they cannot at all.
+    """
+    named = {path: name for name, path in system.networks.items()}
+    absent = [path for path in named if not any(name.startswith(f"{path}.") for name in weights)]
+    missing = [path for path in absent if path in translating_networks(shadow)]
+    notes = [
+        f"{named[path]} ({path}) is not among the files: training starts with a new one"
+        for path in absent
+    ]
+    if missing:
+        _translate_without(missing, shadow)
+        if not shadow.ways:
+            raise CheckpointError(
+                f"the files hold no generator; the original has {', '.join(system.networks)}"
+            )
+        listed = ", ".join(f"{source} to {target}" for source, target in shadow.ways)
+        notes.append(f"the run translates {listed} only")
+    return missing, notes
+
+
+def _translate_without(missing: Sequence[str], shadow: TranslationModel) -> None:
+    """Leave out the translations that call networks which are missing."""
+    side = 16 * shadow.stride
+    calls = look(shadow, {domain.name: (side, side) for domain in shadow.domains}).calls
+    graph = shadow.graph()
+    graph.translations = {
+        way: translation
+        for way, translation in graph.translations.items()
+        if not any(
+            path in missing
+            for node in graph.order([translation.output], [translation.source])
+            for path, _ in calls[node.name]
+        )
+    }
+
+
+def _write(
+    out: Path,
+    resolved: Resolved,
+    imported_from: Mapping[str, Any],
+    plugins: Sequence[Path],
+    state: Captured,
+) -> Run:
+    """The new run: all of it, or nothing."""
+    there = out.exists()
+    record = {"imported_from": dict(imported_from), "plugins": plugin_records(plugins)}
+    try:
+        run = Run.create(out, resolved, record)
+        run.save(state, provenance(resolved))
+        write_page(run.folder)
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        if there:
+            out.mkdir(exist_ok=True)
+        raise
+    return run
+
+
+# The systems
+
+
+def _channels(read: ReadNetworks) -> tuple[int, int]:
+    """Channels of real_A and real_B, as a generator has them."""
+    for name, (first, second) in read.channels.items():
+        if first is not None and second is not None:
+            return (second, first) if name == "G_B" else (first, second)
+    raise CheckpointError("the files hold no generator: name …_net_G.pth, or …_net_G_A.pth")
+
+
+def _cyclegan_networks(files: Sequence[Path], options: Mapping[str, Any]) -> ReadNetworks:
+    """Of CycleGAN; released generators come one at a time, called G."""
+    read = cyclegan.read_checkpoint(files, options)
+    if "G" in read.weights and len(read.weights) > 1:
+        raise CheckpointError(
+            "CycleGAN's networks are G_A, G_B, D_A and D_B: a G beside others is of pix2pix or CUT"
+        )
+    return read
+
+
+def _images_unknown(options: Mapping[str, Any], read: ReadNetworks, config: Config) -> list[str]:
+    folder = str(options["dataroot"])
+    if folder not in str(config.DATA):
+        return []  # they are told
+    return [
+        f"the files do not say how many images there were: DATA is {folder}, and iterations are "
+        "those of the published number; to train or evaluate, set DATA, ENGINE.ITERATIONS and "
+        "OPTIM.SCHEDULE"
+    ]
+
+
+def _evaluation_mode(options: Mapping[str, Any], read: ReadNetworks, config: Config) -> list[str]:
+    return [
+        *_images_unknown(options, read, config),
+        "the original translates in training mode (with dropout, and norms of the image itself), "
+        "we in evaluation mode",
+    ]
+
+
+def _starganv2_config(options: Mapping[str, Any], read: ReadNetworks) -> dict[str, Any]:
+    heads = {name.split(".")[1] for name in read.weights["mapping_network"] if "heads." in name}
+    generator = read.settings["GENERATOR"]
+    return starganv2.config_of_options(
+        options, len(heads), size=generator["SIZE"], high_pass=generator["HIGH_PASS"] > 0
+    )
+
+
+def _starganv2_notes(options: Mapping[str, Any], read: ReadNetworks, config: Config) -> list[str]:
+    notes = []
+    if "A" in config.DOMAINS:
+        notes.append(
+            f"domains are {', '.join(config.DOMAINS)}: the original numbers folders by name; give "
+            "yours their names, in that order, with DOMAINS={CAT: {}, …}"
+        )
+    root = str(Path(str(options["train_img_dir"])).parent)
+    if config.DATA.get("ROOT") == root:
+        notes.append(f"the files do not say which images: DATA.ROOT is {root}")
+    if "discriminator" not in read.weights:
+        notes.append("the networks are averages, as published")
+    if read.settings["GENERATOR"]["HIGH_PASS"] > 0:
+        notes.append(
+            "the face network that made masks is not taken over: MODEL.MASKER `ones` keeps fine "
+            "structure everywhere; name one of your own"
+        )
+    return notes
+
+
+SYSTEMS: Mapping[str, System] = {
+    "cyclegan": System(
+        project="junyanz/pytorch-CycleGAN-and-pix2pix",
+        recipe="cyclegan",
+        networks={
+            "G": "b.generator",
+            "G_A": "b.generator",
+            "G_B": "a.generator",
+            "D_A": "b.discriminator",
+            "D_B": "a.discriminator",
+        },
+        defaults=cyclegan.CYCLEGAN,
+        options=cyclegan.read_options,
+        read=_cyclegan_networks,
+        config=lambda o, read: cyclegan.config_of_options(o, "cyclegan", _channels(read)),
+        nodes=cyclegan.settings_of_options,
+        notes=_images_unknown,
+        models=("cycle_gan", "test"),
+    ),
+    "pix2pix": System(
+        project="junyanz/pytorch-CycleGAN-and-pix2pix",
+        recipe="pix2pix",
+        networks={"G": "generator", "D": "discriminator"},
+        defaults=cyclegan.PIX2PIX,
+        options=cyclegan.read_options,
+        read=cyclegan.read_checkpoint,
+        config=lambda o, read: cyclegan.config_of_options(o, "pix2pix", _channels(read)),
+        nodes=cyclegan.settings_of_options,
+        notes=_evaluation_mode,
+        models=("pix2pix", "test"),
+    ),
+    "starganv2": System(
+        project="clovaai/stargan-v2",
+        recipe="starganv2",
+        networks=starganv2.NETWORKS,
+        defaults=starganv2.DEFAULTS,
+        options=starganv2.read_options,
+        read=lambda files, _: starganv2.read_checkpoints(files),
+        config=_starganv2_config,
+        nodes=lambda _: {},
+        notes=_starganv2_notes,
+    ),
+    "cut": System(
+        project="taesungp/contrastive-unpaired-translation",
+        recipe="cut",
+        networks={"G": "generator", "D": "discriminator", "F": "projector"},
+        defaults=cut.DEFAULTS,
+        options=cyclegan.read_options,
+        read=cut.read_checkpoint,
+        config=lambda o, read: cut.config_of_options(o, _channels(read)),
+        nodes=cut.settings_of_options,
+        notes=_images_unknown,
+        plugin="munit-zoo-contrastive",
+        models=("cut",),
+    ),
+}
+"""How each is imported; `munit-zoo import NAME` takes these names."""
+
+
+# MUNIT's reference implementation
 
 
 def import_nvlabs(
@@ -85,15 +451,9 @@ def import_nvlabs(
         moments = _moments(tree, overrides, optimizer, weights, critics)
     elif critics is not None:
         notes.append("no --optimizer was given: use --init-from to train on from these weights")
-    record = {
-        "imported_from": {"project": "NVlabs/MUNIT", "file": gen.name},
-        "plugins": plugin_records(plugins),
-    }
-    run = Run.create(out, resolved, record)
     state = imported(iteration, list(shadow.networks()), networks, moments)
-    run.save(state, provenance(resolved))
-    write_page(run.folder)
-    return Imported(run, kind, iteration, tuple(notes))
+    run = _write(out, resolved, {"project": "NVlabs/MUNIT", "file": gen.name}, plugins, state)
+    return Imported(run, kind, iteration, shadow.ways, tuple(notes))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

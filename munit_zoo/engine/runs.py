@@ -448,20 +448,23 @@ def load_model(
     ema: the averaged weights where they were kept.
     Raises CheckpointError for a folder that is neither, or weights that do not fit.
     """
+    config = _as_built(find_snapshot(Path(path))[0]).config
+    facts = read_newest(Path(path), lambda run, snapshot: snapshot.info().get("facts", {}))
+    missing = facts.get("missing", [])  # of an import: networks that its files lacked
+    model = create_model(config)
+    if missing:
+        graph, ways = model.graph(), [tuple(way) for way in facts["ways"]]
+        graph.translations = {way: graph.translations[way] for way in ways}
+    kept = [network for network in translating_networks(model) if network not in missing]
+    for network in model.networks():
+        if network not in kept:
+            drop_network(model, network)
 
-    def read(run: Run, snapshot: Snapshot) -> tuple[TranslationModel, Config]:
-        config = _as_built(run).config
-        model = create_model(config)
-        kept = list(translating_networks(model))
-        for path in model.networks():
-            if path not in kept:
-                drop_network(model, path)
+    def read(run: Run, snapshot: Snapshot) -> tuple[dict[str, Tensor], str]:
         part = "average" if ema and snapshot.has("average") else "networks"
-        weights = snapshot.read(part, only=kept).part(part)
-        load_into(model, weights, f"{snapshot.folder} ({part})")
-        return model, config
+        return snapshot.read(part, only=kept).part(part), f"{snapshot.folder} ({part})"
 
-    model, config = read_newest(Path(path), read)
+    load_into(model, *read_newest(Path(path), read))  # read at once: a training may go on
     layout = memory_format(config, device)
     model.to(device).to(memory_format=layout)
     return model.eval()

@@ -26,8 +26,8 @@ def write_samples(
     """Write the first images of a domain as PNG (TIFF for more than four channels), 8 bits.
 
     Training images are shown as training sees them, cropped and flipped by chance; test images as
-    evaluation does. Returns the files. Raises UsageError for an unknown domain or existing files,
-    DataError where there are no images.
+    evaluation does. Returns the files, each of another name. Raises UsageError for an unknown
+    domain or existing files, DataError where there are no images.
     """
     domains = {d.name: d for d in domains_of(config)}
     if domain not in domains:
@@ -35,11 +35,14 @@ def write_samples(
     dataset = bind("dataset", config.DATA)(domains[domain], split)
     dataset.prepare()
     suffix = ".png" if domains[domain].channels <= 4 else ".tif"
-    names = [
-        dataset.name(index).rpartition(".")[0] or dataset.name(index)
-        for index in range(min(count, len(dataset)))
-    ]
-    files = [out / f"{name.replace('/', '_')}{suffix}" for name in names]
+    files: list[Path] = []
+    for index in range(min(count, len(dataset))):
+        name = dataset.name(index)
+        stem = (name.rpartition(".")[0] or name).replace("/", "_")
+        unique, number = stem, 2  # folders end up in one, and formats become one
+        while (file := out / f"{unique}{suffix}") in files:
+            unique, number = f"{stem}_{number}", number + 1
+        files.append(file)
     for file in files:
         if file.exists():
             raise UsageError(f"{file} exists; give another --out")

@@ -310,9 +310,21 @@ class Session:
         try:
             yield self.leader
         except (MunitZooError, OSError) as error:
+            failure = self._unwritten(error) if isinstance(error, OSError) else error
             if self.fabric.world_size == 1:
-                raise
-            self.stop.fail(error)
+                raise failure from error.__cause__
+            self.stop.fail(failure)
+
+    def _unwritten(self, error: OSError) -> UsageError:
+        """A full disk, and the like."""
+        saved = self.run.snapshots()
+        where = (
+            f"The last snapshot, {saved[-1].folder}, is whole" if saved else "There is no snapshot"
+        )
+        return UsageError(
+            f"{error.filename or self.run.folder} cannot be written: {error.strerror or error}. "
+            f"{where}; go on with --resume once that is mended"
+        )
 
     @contextmanager
     def _paused(self) -> Iterator[None]:

@@ -380,13 +380,13 @@ def _rehearsal_notes(rehearsal: Rehearsal) -> list[str]:
 
 
 def _start_from(model: TranslationModel, path: Path) -> None:
-    """Weights of another run: averaged ones where they were kept. Networks that only judge may be
-    missing, as in a run of another project's generators."""
+    """Weights of another run: averaged ones where they were kept. Networks that another project's
+    checkpoint did not hold, and those that only judge, may be missing and stay as they are."""
     _, snapshot = find_snapshot(path)
     captured = snapshot.read("networks", "average")
     weights = {**captured.part("networks"), **captured.part("average")}
-    translating = translating_networks(model)
-    for judge, network in model.networks().items():
-        if judge not in translating and not any(name.startswith(f"{judge}.") for name in weights):
-            weights |= {f"{judge}.{name}": value for name, value in network.state_dict().items()}
+    needed = set(translating_networks(model)) - set(captured.facts.get("missing", []))
+    for own, network in model.networks().items():
+        if own not in needed and not any(name.startswith(f"{own}.") for name in weights):
+            weights |= {f"{own}.{name}": value for name, value in network.state_dict().items()}
     load_into(model, weights, str(snapshot.folder))

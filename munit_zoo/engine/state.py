@@ -45,7 +45,9 @@ class Captured:
     aliases: per part (`networks`, `average`) the names of tensors that are saved under another
         name, since networks share them.
     facts: `optimizers`, whose moments it has; without, training cannot resume. `average_updates`,
-        how often the average was updated. `scalars`, optimizer state that is no tensor.
+        how often the average was updated. `scalars`, optimizer state that is no tensor. `missing`,
+        networks that another project's checkpoint did not hold, and `ways`, the translations that
+        are left without them, by the recipe's letters.
     """
 
     iteration: int
@@ -325,19 +327,28 @@ def imported(
     paths: Sequence[str],
     networks: Tensors,
     moments: Mapping[str, Tensors] | None = None,
+    *,
+    averages: Tensors | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Captured:
     """A state made of another project's: weights, and per parameter the optimizer's moments.
 
     paths: of the model's networks. moments: None where they are not known; training can then not
-    resume from it.
+    resume from it. averages: of weights, where they are kept. facts: further ones.
     """
     files: dict[str, dict[str, Tensor]] = {}
-    for name, value in networks.items():
-        files.setdefault(f"networks/{owner(name, paths)}", {})[name] = value
+    for part, tensors in (("networks", networks), ("average", averages or {})):
+        for name, value in tensors.items():
+            files.setdefault(f"{part}/{owner(name, paths)}", {})[name] = value
     for name, found in (moments or {}).items():
         file = files.setdefault(f"optimizers/{owner(name, paths)}", {})
         file |= {f"{name}/{key}": value for key, value in found.items()}
-    return Captured(iteration, files, {}, {} if moments is None else {"optimizers": ["imported"]})
+    known = dict(facts or {})
+    if averages:
+        known["average_updates"] = iteration
+    if moments is not None:
+        known["optimizers"] = ["imported"]
+    return Captured(iteration, files, {}, known)
 
 
 def owner(name: str, paths: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,42 @@ from torch import Tensor
 
 from munit_zoo.errors import CheckpointError
 from munit_zoo.interop import cyclegan
-from munit_zoo.interop._files import ReadNetworks, load, renamed, shapes_of, tensors_of
+from munit_zoo.interop.checkpoints import ReadNetworks, load, number, renamed, shapes_of, tensors_of
 
-__all__ = ["NAMES", "projector_names", "read_checkpoint", "settings_of_options"]
+__all__ = [
+    "DEFAULTS",
+    "NAMES",
+    "config_of_options",
+    "projector_names",
+    "read_checkpoint",
+    "settings_of_options",
+]
+
+DEFAULTS: Mapping[str, Any] = {
+    **cyclegan.SHARED,
+    "dataroot": "data/horse2zebra",
+    "CUT_mode": "CUT",
+    "flip_equivariance": False,
+    "gan_mode": "lsgan",
+    "init_type": "xavier",
+    "lambda_GAN": 1.0,
+    "lambda_NCE": 1.0,
+    "n_epochs": 200,
+    "n_epochs_decay": 200,
+    "nce_T": 0.07,
+    "nce_idt": True,
+    "nce_includes_all_negatives_from_minibatch": False,
+    "nce_layers": "0,4,8,12,16",
+    "netF_nc": 256,
+    "netG": "resnet_9blocks",
+    "no_dropout": True,
+    "no_antialias": False,
+    "no_antialias_up": False,
+    "normD": "instance",
+    "normG": "instance",
+    "num_patches": 256,
+}
+"""Options of CUT, unless given."""
 
 PUBLISHED_LAYERS = (0, 4, 8, 12, 16)
 """The option `nce_layers`, unless given."""
@@ -37,14 +71,38 @@ def settings_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
     nodes["GENERATOR"]["UPSAMPLE"] = "transposed" if options["no_antialias_up"] else "bilinear"
     if nodes["DISCRIMINATOR"]["NAME"] == "patch":
         nodes["DISCRIMINATOR"] |= downsample
+    try:
+        layers = [int(layer) for layer in str(options["nce_layers"]).split(",")]
+    except ValueError:
+        raise CheckpointError(
+            f"the option nce_layers is {options['nce_layers']!r}, not numbers as 0,4,8"
+        ) from None
     return {
         **nodes,
-        "LAYERS": [int(layer) for layer in str(options["nce_layers"]).split(",")],
+        "LAYERS": layers,
         "PATCHES": options["num_patches"],
         "PROJECTOR_DIM": options["netF_nc"],
         "IDENTITY": options["nce_idt"],
         "FLIP": options["flip_equivariance"],
     }
+
+
+def config_of_options(options: Mapping[str, Any], channels: tuple[int, int]) -> dict[str, Any]:
+    """The sections of a config but MODEL, as `cyclegan.config_of_options`."""
+    identity = bool(options["nce_idt"])
+    nce = {
+        "NAME": "patch_nce",
+        "WEIGHT": number(options, "lambda_NCE") * (0.5 if identity else 1.0),
+        "TEMPERATURE": number(options, "nce_T"),
+        "ALL_NEGATIVES": bool(options["nce_includes_all_negatives_from_minibatch"]),
+    }
+    adversarial = cyclegan.adversarial_of_options(options)
+    losses = {
+        "ADVERSARIAL": {**adversarial, "WEIGHT": number(options, "lambda_GAN")},
+        "NCE": nce,
+        **({"NCE_IDENTITY": nce} if identity else {}),
+    }
+    return {"LOSSES": losses, **cyclegan.training_of_options(options, "cut", channels)}
 
 
 def projector_names(names: Iterable[str]) -> dict[str, str]:
@@ -78,8 +136,10 @@ def read_checkpoint(
     the layers that F projects and how. Without them that is as published.
     Raises CheckpointError for files that cannot be read, are of another form or do not fit.
     """
-    files = list(files)
+    files = cyclegan.checked(files)
     networks = [path for path in files if cyclegan.network_of(path) != "F"]
+    if not networks:
+        raise CheckpointError("the files hold no generator: name …_net_G.pth")
     read = cyclegan.read_checkpoint(networks, options)
     settings, weights = read.settings, dict(read.weights)
     for path in files:
@@ -91,7 +151,7 @@ def read_checkpoint(
     if options is not None:
         known = settings_of_options(options)
         settings |= {key: known[key] for key in ("PATCHES", "IDENTITY", "FLIP")}
-    return ReadNetworks(settings, weights, read.channels)
+    return replace(read, settings=settings, weights=weights)
 
 
 def _projection(
@@ -106,4 +166,6 @@ def _projection(
             "give the checkpoint's train_opt.txt"
         )
     shapes = shapes_of(tensors)
+    if len(shapes.get("mlp_0.0.weight", ())) != 2:
+        raise CheckpointError(f"{path.name} is no F of the original: it has no mlp_0.0.weight")
     return {"LAYERS": list(layers), "PROJECTOR_DIM": shapes["mlp_0.0.weight"][0]}

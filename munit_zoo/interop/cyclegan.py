@@ -14,9 +14,24 @@ from typing import Any
 from torch import Tensor
 
 from munit_zoo.errors import CheckpointError
-from munit_zoo.interop._files import ReadNetworks, Shapes, load, renamed, shapes_of, tensors_of
+from munit_zoo.interop.checkpoints import (
+    ReadNetworks,
+    Shapes,
+    load,
+    number,
+    renamed,
+    shapes_of,
+    tensors_of,
+    whole,
+)
 
 __all__ = [
+    "CYCLEGAN",
+    "PIX2PIX",
+    "SHARED",
+    "adversarial_of_options",
+    "checked",
+    "config_of_options",
     "critic_of_options",
     "discriminator_names",
     "discriminator_settings",
@@ -28,7 +43,55 @@ __all__ = [
     "read_checkpoint",
     "read_options",
     "settings_of_options",
+    "training_of_options",
 ]
+
+SHARED: Mapping[str, Any] = {
+    "batch_size": 1,
+    "beta1": 0.5,
+    "crop_size": 256,
+    "direction": "AtoB",
+    "init_gain": 0.02,
+    "init_type": "normal",
+    "load_size": 286,
+    "lr": 0.0002,
+    "lr_decay_iters": 50,
+    "lr_policy": "linear",
+    "n_epochs": 100,
+    "n_epochs_decay": 100,
+    "n_layers_D": 3,
+    "ndf": 64,
+    "netD": "basic",
+    "ngf": 64,
+    "no_flip": False,
+}
+"""Options of both, unless given."""
+CYCLEGAN: Mapping[str, Any] = {
+    **SHARED,
+    "dataroot": "data/horse2zebra",
+    "gan_mode": "lsgan",
+    "lambda_A": 10.0,
+    "lambda_B": 10.0,
+    "lambda_identity": 0.5,
+    "netG": "resnet_9blocks",
+    "no_dropout": True,
+    "norm": "instance",
+    "pool_size": 50,
+}
+"""Options of CycleGAN, unless given."""
+PIX2PIX: Mapping[str, Any] = {
+    **SHARED,
+    "dataroot": "data/facades",
+    "gan_mode": "vanilla",
+    "lambda_L1": 100.0,
+    "netG": "unet_256",
+    "no_dropout": False,
+    "norm": "batch",
+}
+"""Options of pix2pix, unless given."""
+
+EPOCH = {"cyclegan": 1334, "pix2pix": 400, "cut": 1334}
+"""Images of an epoch of the published settings: the original counts in epochs, we in iterations."""
 
 _GENERATORS = {
     "resnet_9blocks": {"NAME": "resnet", "BLOCKS": 9},
@@ -56,7 +119,23 @@ def read_options(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} cannot be read as options: {error}") from None
     matches = (re.match(r"\s*(\w+): (.*?)\s*(?:\[default: .*\])?$", line) for line in lines)
-    return {match[1]: _value(match[2]) for match in matches if match}
+    found = {match[1]: _value(match[2]) for match in matches if match}
+    if not found:
+        raise CheckpointError(f"{path} holds no options: no line reads `name: value`")
+    return {_NAMES_OF_2017.get(name, name): value for name, value in found.items()}
+
+
+_NAMES_OF_2017 = {
+    "batchSize": "batch_size",
+    "fineSize": "crop_size",
+    "loadSize": "load_size",
+    "niter": "n_epochs",
+    "niter_decay": "n_epochs_decay",
+    "which_direction": "direction",
+    "which_model_netD": "netD",
+    "which_model_netG": "netG",
+}
+"""Options that were called otherwise at first."""
 
 
 def _value(text: str) -> Any:
@@ -102,13 +181,104 @@ def critic_of_options(options: Mapping[str, Any], norm: str) -> dict[str, Any]:
 
 def init_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The settings INIT and INIT_GAIN."""
-    return {"INIT": _known(options, "init_type", _INITS), "INIT_GAIN": float(options["init_gain"])}
+    gain = number(options, "init_gain")
+    return {"INIT": _known(options, "init_type", _INITS), "INIT_GAIN": gain}
+
+
+def config_of_options(
+    options: Mapping[str, Any], recipe: str, channels: tuple[int, int]
+) -> dict[str, Any]:
+    """The sections of a config but MODEL, and what of MODEL is no network.
+
+    options: all of them. recipe: `cyclegan` or `pix2pix`. channels: of real_A and real_B.
+    """
+    adversarial = adversarial_of_options(options)
+    l1 = {"NAME": "l1"}
+    if recipe == "pix2pix":
+        weight = number(options, "lambda_L1")
+        losses = {"ADVERSARIAL": adversarial, "IMAGE_RECON": {**l1, "WEIGHT": weight}}
+        return {"LOSSES": losses, **training_of_options(options, recipe, channels)}
+    losses = {"ADVERSARIAL": adversarial}
+    identity = number(options, "lambda_identity") if channels[0] == channels[1] else 0.0
+    for letter in ("A", "B"):
+        weight = number(options, f"lambda_{letter}")
+        losses[f"CYCLE_{letter}"] = {**l1, "WEIGHT": weight}
+        if identity:
+            losses[f"IDENTITY_{letter}"] = {**l1, "WEIGHT": identity * weight}
+    return {
+        "MODEL": {"POOL_SIZE": whole(options, "pool_size")},
+        "LOSSES": losses,
+        **training_of_options(options, recipe, channels),
+    }
+
+
+_MODES = {"lsgan": "lsgan", "vanilla": "nsgan", "nonsaturating": "nsgan", "wgangp": "wgan"}
+
+
+def adversarial_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The term ADVERSARIAL: the discriminator's loss is the mean of both halves."""
+    return {"NAME": _known(options, "gan_mode", _MODES), "WEIGHT": 1.0, "CRITIC_WEIGHT": 0.5}
+
+
+def training_of_options(
+    options: Mapping[str, Any], recipe: str, channels: tuple[int, int]
+) -> dict[str, Any]:
+    """The sections DOMAINS, DATA, OPTIM and ENGINE.
+
+    A is real_A, what the generator G (or G_A) takes: of the direction BtoA that is the data's B.
+    Iterations are those of the published number of images an epoch.
+    """
+    size, crop = whole(options, "load_size"), whole(options, "crop_size")
+    root, turned = str(options["dataroot"]), {"AtoB": False, "BtoA": True}
+    data: dict[str, Any] = {
+        "NAME": "side_by_side" if recipe == "pix2pix" else "image_folder",
+        "SIZE": size,
+        "CROP": [crop, crop],
+        "FLIP": not options["no_flip"],
+        "INTERPOLATION": "bicubic",
+    }
+    kept, falling = whole(options, "n_epochs"), whole(options, "n_epochs_decay")
+    epoch = -(-EPOCH[recipe] // max(1, whole(options, "batch_size")))
+    schedules = {
+        "linear": {"NAME": "linear", "START": kept / max(1, kept + falling), "EVERY": epoch},
+        "step": {
+            "NAME": "step",
+            "EVERY": max(1, whole(options, "lr_decay_iters")) * epoch,
+            "GAMMA": 0.1,
+        },
+        "cosine": {"NAME": "cosine"},
+        "plateau": {"NAME": "constant"},
+    }
+    policy = _known(options, "lr_policy", {name: name for name in schedules})
+    policy = "plateau" if policy == "linear" and not falling else policy
+    if not _known(options, "direction", turned):
+        data["ROOT"] = root
+    elif recipe == "pix2pix":
+        data |= {"ROOT": root, "PANELS": ["B", "A"]}
+    else:
+        data["FOLDERS"] = {"A": f"{root}/trainB", "B": f"{root}/trainA"}
+        data["TEST_FOLDERS"] = {"A": f"{root}/testB", "B": f"{root}/testA"}
+    betas = [number(options, "beta1"), number({"beta2": 0.999, **options}, "beta2")]
+    return {
+        "DOMAINS": {name: {"CHANNELS": count} for name, count in zip("AB", channels, strict=True)},
+        "DATA": data,
+        "OPTIM": {
+            "DEFAULT": {"NAME": "adam", "LR": number(options, "lr"), "BETAS": betas},
+            "SCHEDULE": schedules[policy],
+        },
+        "ENGINE": {
+            "ITERATIONS": max(1, kept + falling) * epoch,
+            "BATCH_SIZE": whole(options, "batch_size"),
+            "GRID_EVERY": epoch,
+            "SNAPSHOT_EVERY": 5 * epoch,
+        },
+    }
 
 
 def _known(options: Mapping[str, Any], key: str, known: Mapping[str, Any]) -> Any:
     try:
         return known[options[key]]
-    except KeyError:
+    except (KeyError, TypeError):
         raise CheckpointError(
             f"the option {key} is {options.get(key)!r}; known are {', '.join(known)}"
         ) from None
@@ -281,10 +451,31 @@ def network_of(path: Path) -> str:
 
     Raises CheckpointError for a file that is not called so.
     """
-    match = re.search(r"_net_(\w+)\.pth$", path.name)
+    return _parts_of(path)[1]
+
+
+def _parts_of(path: Path) -> tuple[str, str]:
+    """Epoch and network in a file, as its name says."""
+    match = re.fullmatch(r"(\w+)_net_(\w+)\.pth", path.name)
     if not match:
-        raise CheckpointError(f"{path.name}: the reference calls its files EPOCH_net_NAME.pth")
-    return match[1]
+        raise CheckpointError(
+            f"{path.name} does not say which network it holds: the original calls its files "
+            "EPOCH_net_NAME.pth, as latest_net_G.pth"
+        )
+    return match[1], match[2]
+
+
+def checked(files: Iterable[Path]) -> list[Path]:
+    """Files of one state of one training, a network each. Raises CheckpointError for others."""
+    files = list(files)
+    parts = [_parts_of(path) for path in files]
+    epochs, networks = (list(dict.fromkeys(column)) for column in zip(*parts, strict=True))
+    if len(epochs) > 1:
+        raise CheckpointError(f"the files are of several epochs: {', '.join(epochs)}")
+    if len(networks) < len(files):
+        twice = next(n for n in networks if [name for _, name in parts].count(n) > 1)
+        raise CheckpointError(f"two of the files hold the network {twice}")
+    return files
 
 
 def read_checkpoint(
@@ -296,6 +487,7 @@ def read_checkpoint(
     and a U-Net's dropout. Without them that is as published: pix2pix's (G) has dropout.
     Raises CheckpointError for files that cannot be read, are of another form or do not fit.
     """
+    files = checked(files)
     nodes: dict[str, dict[str, Any]] = {}
     weights: dict[str, dict[str, Tensor]] = {}
     channels: dict[str, tuple[int | None, int | None]] = {}
@@ -305,24 +497,34 @@ def read_checkpoint(
         shapes = shapes_of(tensors)
         if network.startswith("G"):
             kind, node = "GENERATOR", generator_settings(shapes)
-            if options is not None:
-                node["DROPOUT"] = 0.0 if options["no_dropout"] else _PUBLISHED_DROPOUT
-            node.setdefault("DROPOUT", _PUBLISHED_DROPOUT if network == "G" else 0.0)
+            dropout = network == "G" if options is None else not options["no_dropout"]
+            node.setdefault("DROPOUT", _PUBLISHED_DROPOUT if dropout else 0.0)
             channels[network] = generator_channels(shapes)
             weights[network] = renamed(tensors, generator_names)
-        else:
+        elif network.startswith("D"):
             kind, node = "DISCRIMINATOR", discriminator_settings(shapes)
-            channels[network] = (next(s[1] for s in shapes.values() if len(s) == 4), None)
+            first = next(s for n, s in shapes.items() if len(s) == 4 and n.endswith(".weight"))
+            channels[network] = (first[1], None)
             weights[network] = renamed(tensors, discriminator_names)
+        else:
+            raise CheckpointError(
+                f"{path.name}: the original has no network {network}, only G… and D…"
+            )
         node |= init_of_options(options) if options is not None else {}
         if nodes.setdefault(kind, node) != node:
             raise CheckpointError(f"{path.name} is built unlike another {kind.lower()} beside it")
-    return ReadNetworks(dict(nodes), weights, channels)
+    return ReadNetworks(dict(nodes), weights, channels, iteration=_iteration(files))
+
+
+def _iteration(files: Iterable[Path]) -> int:
+    """The iteration in names such as `iter_5000_net_G.pth`; 0 where they count epochs."""
+    match = next((re.match(r"iter_(\d+)_net_", path.name) for path in files), None)
+    return int(match[1]) if match else 0
 
 
 def generator_channels(shapes: Shapes) -> tuple[int, int]:
     """Channels of a generator's input and output."""
     if "model.model.0.weight" in shapes:
         return shapes["model.model.0.weight"][1], shapes["model.model.3.weight"][1]
-    convolutions = [s for s in shapes.values() if len(s) == 4]
+    convolutions = [s for name, s in shapes.items() if len(s) == 4 and name.endswith(".weight")]
     return shapes["model.1.weight"][1], convolutions[-1][0]

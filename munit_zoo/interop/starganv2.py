@@ -1,8 +1,9 @@
 """Checkpoints and options of the reference implementation of StarGAN v2.
 
 Its files: `%06d_nets.ckpt`, {generator, mapping_network, style_encoder, discriminator} with a
-state_dict each, and `%06d_nets_ema.ckpt`, the moving averages of the first three. With a high pass
-both also hold a face network, `fan`, which is left out.
+state_dict each; `%06d_nets_ema.ckpt`, the moving averages of the first three; `%06d_optims.ckpt`,
+an Adam state for each network. With a high pass the first two also hold a face network, `fan`,
+which is left out.
 """
 
 from __future__ import annotations
@@ -13,15 +14,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+import yaml
 from torch import Tensor
 
+from munit_zoo.domains import letter
 from munit_zoo.errors import CheckpointError
-from munit_zoo.interop._files import ReadNetworks, load, renamed, tensors_of
+from munit_zoo.interop.checkpoints import ReadNetworks, load, number, renamed, tensors_of, whole
 
 __all__ = [
+    "DEFAULTS",
     "NETWORKS",
+    "config_of_options",
     "names_of",
     "read_checkpoint",
+    "read_checkpoints",
+    "read_options",
     "settings_of_options",
     "settings_of_weights",
 ]
@@ -36,6 +44,25 @@ NETWORKS = {
 
 PUBLISHED = {"channel_budget": 2**14, "max_conv_dim": 512, "mapping_width": 512}
 """What the original has no options for."""
+
+DEFAULTS: Mapping[str, Any] = {
+    "batch_size": 8,
+    "beta1": 0.0,
+    "beta2": 0.99,
+    "ds_iter": 100000,
+    "f_lr": 1e-6,
+    "lambda_cyc": 1.0,
+    "lambda_ds": 1.0,
+    "lambda_reg": 1.0,
+    "lambda_sty": 1.0,
+    "lr": 1e-4,
+    "save_every": 10000,
+    "sample_every": 5000,
+    "total_iters": 100000,
+    "train_img_dir": "data/celeba_hq/train",
+    "weight_decay": 1e-4,
+}
+"""Options, unless given; those that shapes tell are left out."""
 
 
 def settings_of_options(
@@ -58,6 +85,75 @@ def settings_of_options(
         "DISCRIMINATOR": dict(sized),
         "STYLE_DIM": options["style_dim"],
         "LATENT_DIM": options["latent_dim"],
+    }
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """Options in a YAML or JSON file, by the original's names; they may stand below `config`.
+
+    The original writes no such file: it is one of one's own, of what training was started with.
+    Raises CheckpointError where the file cannot be read.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{path} cannot be read as options: {error}") from None
+    content = content.get("config", content) if isinstance(content, Mapping) else content
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds no options: no `name: value`")
+    return {str(name): _number_of(value) for name, value in content.items()}
+
+
+def _number_of(value: Any) -> Any:
+    """A value that is a number, as `1e-4` is, which YAML 1.1 takes for a word."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def config_of_options(
+    options: Mapping[str, Any], domains: int, *, size: int, high_pass: bool
+) -> dict[str, Any]:
+    """The sections of a config, of MODEL only the NAME.
+
+    options: all of them. size: side of the images. high_pass: whether there is one. Domains are
+    called by letters: the original numbers folders by name.
+    """
+    l1 = {"NAME": "l1"}
+    weights = {key: number(options, f"lambda_{key}") for key in ("cyc", "ds", "reg", "sty")}
+    losses: dict[str, Any] = {
+        "ADVERSARIAL": {"NAME": "nsgan", "WEIGHT": 1.0},
+        "R1": {"NAME": "r1", "WEIGHT": weights["reg"]},
+        "STYLE_RECON": {**l1, "WEIGHT": weights["sty"]},
+        "CYCLE_RECON": {**l1, "WEIGHT": weights["cyc"]},
+    }
+    if weights["ds"]:
+        fall = {"NAME": "linear", "START": 0, "STOP": max(2, whole(options, "ds_iter"))}
+        losses["DIVERSITY"] = {**l1, "WEIGHT": -weights["ds"], "SCHEDULE": fall}
+    folder = Path(str(options["train_img_dir"]))
+    names = [letter(index).upper() for index in range(domains)]
+    return {
+        "MODEL": {"NAME": "starganv2_high_pass" if high_pass else "starganv2"},
+        "LOSSES": losses,
+        "DOMAINS": {name: {"CHANNELS": 3} for name in names},
+        "DATA": {"NAME": "image_folder", "ROOT": str(folder.parent), "SIZE": size},
+        "OPTIM": {
+            "DEFAULT": {
+                "NAME": "adam",
+                "LR": number(options, "lr"),
+                "BETAS": [number(options, "beta1"), number(options, "beta2")],
+                "WEIGHT_DECAY": number(options, "weight_decay"),
+            },
+            "NETWORKS": {"MAPPING": {"LR": number(options, "f_lr")}},
+        },
+        "ENGINE": {
+            "ITERATIONS": whole(options, "total_iters"),
+            "BATCH_SIZE": whole(options, "batch_size"),
+            "EMA": 0.999,
+            "GRID_EVERY": whole(options, "sample_every"),
+            "SNAPSHOT_EVERY": whole(options, "save_every"),
+        },
     }
 
 
@@ -141,7 +237,7 @@ def settings_of_weights(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[st
         kernel = generator.get("hpf.filter")
         options = {
             "img_size": size,
-            "w_hpf": 0.0 if kernel is None else 8 / float(kernel[1, 1]),
+            "w_hpf": 0.0 if kernel is None else round(8 / float(kernel[1, 1]), 6),
             "style_dim": mapping["unshared.0.6.weight"].shape[0],
             "latent_dim": mapping["shared.0.weight"].shape[1],
         }
@@ -150,8 +246,8 @@ def settings_of_weights(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[st
             "max_conv_dim": widest if limited else max(widest, PUBLISHED["max_conv_dim"]),
             "mapping_width": mapping["shared.0.weight"].shape[0],
         }
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"the weights are not StarGAN v2's: {error}") from None
+    except (KeyError, IndexError, ValueError) as error:
+        raise CheckpointError(f"the weights are not StarGAN v2's: no {error}") from None
     return settings_of_options(options, constants)
 
 
@@ -178,3 +274,99 @@ def read_checkpoint(path: Path) -> ReadNetworks:
         name: renamed(tensors, partial(names_of, name)) for name, tensors in networks.items()
     }
     return ReadNetworks(settings, weights, {"generator": (3, 3)})
+
+
+def read_checkpoints(files: Iterable[Path]) -> ReadNetworks:
+    """The state in some of its files, in any order: networks, their averages, moments.
+
+    A file's content says which it is. Raises CheckpointError for files that cannot be read, are of
+    another form or of several iterations, and for averages or moments that are of other networks.
+    """
+    live: ReadNetworks | None = None
+    average: ReadNetworks | None = None
+    states: Mapping[str, Any] | None = None
+    files = list(files)
+    iterations = {m[1] for path in files if (m := re.match(r"(\d+)_", path.name))}
+    if len(iterations) > 1:
+        listed = ", ".join(sorted(iterations))
+        raise CheckpointError(f"the files are of several iterations: {listed}")
+    orders: dict[str, list[str]] = {}
+    for path in files:
+        content = load(path)
+        kind = _kind_of(content)
+        if kind == "optims" and states is None:
+            states = content
+        elif kind == "nets" and live is None:
+            live = read_checkpoint(path)
+            orders = {name: list(content[name]) for name in NETWORKS}
+        elif kind == "nets_ema" and average is None:
+            average = read_checkpoint(path)
+        else:
+            why = f"a second {kind}" if kind else "neither nets, nets_ema nor optims"
+            raise CheckpointError(f"{path} is {why} of StarGAN v2")
+    first = live or average
+    if first is None:
+        raise CheckpointError("the files hold no networks: name …_nets.ckpt or …_nets_ema.ckpt")
+    if live and average and _told(live) != _told(average):
+        raise CheckpointError("the averages are of other networks than those beside them")
+    moments = None
+    if states is not None:
+        if live is None:
+            raise CheckpointError(
+                "the optimizers' state is of networks that are not there: name …_nets.ckpt, too"
+            )
+        moments = {name: _moments(name, states[name], orders[name]) for name in NETWORKS}
+    return ReadNetworks(
+        {"DISCRIMINATOR": first.settings["STYLE_ENCODER"], **first.settings},
+        first.weights,
+        first.channels,
+        averages=average.weights if average and live else {},
+        moments=moments,
+        iteration=int(next(iter(iterations), 0)),
+    )
+
+
+def _kind_of(content: Any) -> str | None:
+    """Which of its files holds this; None for none of them."""
+    if not isinstance(content, Mapping) or not set(NETWORKS) - {"discriminator"} <= set(content):
+        return None
+    known = [content[name] for name in NETWORKS if name in content]
+    if not all(isinstance(value, Mapping) for value in known):
+        return None
+    if all("param_groups" in value and "state" in value for value in known):
+        return "optims" if set(NETWORKS) <= set(content) else None
+    return "nets" if "discriminator" in content else "nets_ema"
+
+
+def _told(read: ReadNetworks) -> dict[str, Any]:
+    return {key: value for key, value in read.settings.items() if key != "DISCRIMINATOR"}
+
+
+def _moments(network: str, state: Any, names: list[str]) -> dict[str, dict[str, Tensor]]:
+    """An Adam's moments by our names of the network's parameters.
+
+    names: of its tensors, in the original's order: that of the optimizer, too.
+    """
+    parameters = [name for name in names if name != "hpf.filter"]  # a buffer
+    places = names_of(network, names)
+    try:
+        order = [index for group in state["param_groups"] for index in group["params"]]
+        if len(order) != len(parameters):
+            raise CheckpointError(
+                f"the optimizer of {network} is of {len(order)} parameters, the network has "
+                f"{len(parameters)}: the files are not of one training"
+            )
+        found = {}
+        for name, index in zip(parameters, order, strict=True):
+            kept = state["state"].get(index)
+            if name in places and kept:
+                found[places[name]] = {
+                    "step": torch.as_tensor(kept["step"], dtype=torch.float32).reshape(()),
+                    "exp_avg": kept["exp_avg"],
+                    "exp_avg_sq": kept["exp_avg_sq"],
+                }
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the optimizer of {network} holds no state of Adam: {error}"
+        ) from None
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,15 +17,24 @@ __all__ = ["R1", "R2", "WganGP"]
 class R1(NamesLoss):
     """½ E‖∂D(x)/∂x‖²: zero-centred slope at real images (Mescheder et al. 2018, eq. 9).
 
-    Of a pair (logits, images): logits a tensor or a list of them, summed; the squares are summed
-    over an image and averaged over the batch. A weight of γ is the paper's γ, with its ½.
+    Of a pair (logits, images): logits a tensor or a list of them; the squares are summed over an
+    image and averaged over the batch. A weight of γ is the paper's γ, with its ½.
+
+    of: what is differentiated: the `sum` of an image's logits, or the `mean` of all logits of the
+    batch (as FUNIT does, whose penalty so shrinks with the square of their number).
     """
 
     same_shape: ClassVar[bool] = False
     differentiates: ClassVar[bool] = True
 
+    def __init__(self, *, of: Literal["sum", "mean"] = "sum") -> None:
+        super().__init__()
+        self.of = of
+
     def forward(self, result: Tensor | Sequence[Tensor], by: Tensor) -> Tensor:
-        return 0.5 * slope(result, by).square().sum(dim=1).mean()
+        parts = [result] if isinstance(result, Tensor) else list(result)
+        count = sum(part.numel() for part in parts) if self.of == "mean" else 1
+        return 0.5 * (slope(parts, by) / count).square().sum(dim=1).mean()
 
 
 class R2(R1):

@@ -24,13 +24,19 @@ __all__ = ["Classifier", "ClassifierCard", "TimmExtractor", "timm_network"]
 
 
 def timm_network(
-    model: str, weights: str | None, *, classes: int = 0, chance: bool = False
+    model: str,
+    weights: str | None,
+    *,
+    classes: int = 0,
+    chance: bool = False,
+    size: int | None = None,
 ) -> tuple[nn.Module, tuple[Found, ...], Mapping[str, Any]]:
     """A network of timm's, the files of its weights, and its `pretrained_cfg`.
 
     weights: a file by path or by its name in a folder of weights; None for those that timm fetches,
     where that is allowed. classes: outputs of a fresh last layer; 0 leaves it off.
-    chance: random weights where none are given.
+    chance: random weights where none are given. size: side of the images it is to take, where its
+    architecture has to be told.
     Raises ContractError for an unknown model, WeightsError where weights are absent or do not fit.
     """
     import timm
@@ -38,6 +44,9 @@ def timm_network(
     if model.partition(".")[0] not in timm.list_models():
         hint = suggest(model, timm.list_models()) or "timm.list_models() lists them."
         raise ContractError(f"timm has no MODEL {model!r}. {hint}")
+    options: dict[str, Any] = {"num_classes": classes}
+    if size is not None and _fixed_size(model):
+        options["dynamic_img_size"] = True  # transformers: positions are interpolated
     if weights is None:
         if not chance and not may_download():
             raise WeightsError(
@@ -45,12 +54,12 @@ def timm_network(
                 "allow timm to fetch its own with --download. Random ones would score nothing"
             )
         try:
-            network: Any = timm.create_model(model, pretrained=not chance, num_classes=classes)
+            network: Any = timm.create_model(model, pretrained=not chance, **options)
         except Exception as error:
             raise WeightsError(f"timm cannot fetch weights of {model}: {error}") from error
         return network, (), dict(network.pretrained_cfg or {})
     found = find_weights(weights)
-    network = timm.create_model(model, pretrained=False, num_classes=classes)
+    network = timm.create_model(model, pretrained=False, **options)
     config: dict[str, Any] = dict(network.pretrained_cfg or {})
     heads = config.get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
@@ -66,6 +75,18 @@ def timm_network(
     }
     load_exactly(network, {**state, **fresh}, f"{found.path} as timm's {model}")
     return network, (found,), config
+
+
+def _fixed_size(model: str) -> bool:
+    """Whether an architecture takes images of other sizes only if asked to."""
+    import timm
+
+    with torch.device("meta"):
+        try:
+            timm.create_model(model, num_classes=0, dynamic_img_size=True)
+        except (TypeError, RuntimeError, AssertionError):
+            return False
+    return True
 
 
 class TimmExtractor(Extractor):
@@ -90,7 +111,7 @@ class TimmExtractor(Extractor):
 
     def build(self) -> nn.Module:
         """The network without its last layer."""
-        network, self.files, config = timm_network(self.model, self.weights)
+        network, self.files, config = timm_network(self.model, self.weights, size=self.size)
         self.size = self.size or int(config.get("input_size", (3, 224, 224))[-1])
         self.mean, self.std = config.get("mean", self.mean), config.get("std", self.std)
         return network

@@ -108,6 +108,7 @@ def place_term(
 
     criterion: an instance, or its class. pairs, updates: a config's, None where it gives none.
     """
+    updates = None if updates is None else tuple(update.lower() for update in updates)
     kind = criterion if isinstance(criterion, type) else type(criterion)
     label = f"the loss {kind.__name__}"
     try:
@@ -167,6 +168,8 @@ def _comparing(
     own = graph.terms.get(name, {})
     title, shown = graph.title, name.upper()
     if pairs is not None:
+        if not pairs:
+            raise _Misplaced("PAIRS", "names nothing: leave the term out, or give WEIGHT 0")
         where = updates or tuple(own) or tuple(_for_generators(graph))
         if len(where) > 1 and not updates:
             raise _Misplaced(

@@ -211,7 +211,7 @@ def _update(
     if update.takes:
         yield f"  takes as an earlier update left it: {', '.join(update.takes)}"
     if update.every != 1:
-        yield f"  every {update.every}: not in each iteration"
+        yield f"  takes place in every {update.every}-th iteration"
     given = [slot for slot in code.given if slot in made]
     if given:
         yield "  takes over:"

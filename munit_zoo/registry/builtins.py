@@ -18,6 +18,7 @@ BUILTINS: dict[str, str] = {
         none = munit_zoo.blocks.norms:NoNorm
     """,
     "activation": """
+        elu = munit_zoo.blocks.activations:ELU
         gelu = munit_zoo.blocks.activations:GELU
         lrelu = munit_zoo.blocks.activations:LeakyReLU
         none = munit_zoo.blocks.activations:NoActivation
@@ -32,6 +33,8 @@ BUILTINS: dict[str, str] = {
         timm = munit_zoo.blocks.timm_encoders:TimmContentEncoder
     """,
     "style_encoder": """
+        bicyclegan_conv = munit_zoo.blocks.bicyclegan:BicycleConvEncoder
+        bicyclegan_resnet = munit_zoo.blocks.bicyclegan:BicycleResnetEncoder
         conv = munit_zoo.blocks.style_encoders:ConvStyleEncoder
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2StyleEncoder
         timm = munit_zoo.blocks.timm_encoders:TimmStyleEncoder
@@ -43,7 +46,9 @@ BUILTINS: dict[str, str] = {
     "generator": """
         ones = munit_zoo.blocks.generators:Ones
         resnet = munit_zoo.blocks.generators:ResnetGenerator
+        stargan = munit_zoo.blocks.stargan:StarGANGenerator
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Generator
+        styled_unet = munit_zoo.blocks.bicyclegan:StyledUnetGenerator
         unet = munit_zoo.blocks.generators:UnetGenerator
     """,
     "mapping": """
@@ -51,12 +56,17 @@ BUILTINS: dict[str, str] = {
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Mapping
     """,
     "discriminator": """
+        funit = munit_zoo.blocks.funit:FunitDiscriminator
         multiscale_patch = munit_zoo.blocks.discriminators:MultiscalePatchDiscriminator
+        multiscale_patchgan = munit_zoo.blocks.bicyclegan:MultiscalePatchGAN
         patch = munit_zoo.blocks.discriminators:PatchDiscriminator
         pixel = munit_zoo.blocks.discriminators:PixelDiscriminator
+        stargan = munit_zoo.blocks.stargan:StarGANDiscriminator
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Discriminator
     """,
     "loss": """
+        attribute_bce = munit_zoo.losses.classification:AttributeBCE
+        cross_entropy = munit_zoo.losses.classification:CrossEntropy
         domain_invariant_vgg = munit_zoo.losses.perceptual:DomainInvariantVGG
         gaussian_kl = munit_zoo.losses.regularizers:GaussianKL
         hinge = munit_zoo.losses.adversarial:Hinge

@@ -16,6 +16,7 @@ __all__ = [
     "Depth",
     "Fraction",
     "Halvings",
+    "Kernel",
     "Layers",
     "Moment",
     "NonEmpty",
@@ -69,9 +70,11 @@ Count = Annotated[int, Field(ge=0, le=MOST)]
 Positive = Annotated[int, Field(ge=1, le=MOST)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 """Channels or features of a layer."""
-Depth = Annotated[int, Field(ge=1, le=1_000)]
-Layers = Annotated[int, Field(ge=0, le=1_000)]
+Depth = Annotated[int, Field(ge=1, le=256)]
+Layers = Annotated[int, Field(ge=0, le=256)]
 """How many layers or blocks follow each other: at least one (Depth), or none (Layers)."""
+Kernel = Annotated[int, Field(ge=1, le=1_023)]
+"""Sides of a kernel, even ones too."""
 Halvings = Annotated[int, Field(ge=0, le=16)]
 Scales = Annotated[int, Field(ge=1, le=16)]
 """How often a size is halved or doubled; how many sizes there are, each half the other."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from munit_zoo.config import Config, dump, parse_text, resolve_component
-from munit_zoo.errors import ConfigError, MunitZooError
+from munit_zoo.errors import ConfigError, DataError, MunitZooError
 from munit_zoo.registry import SlotDefault
 from munit_zoo.testing._gradients import check_gradients
 from munit_zoo.testing._kit import ConformanceError
@@ -331,11 +331,35 @@ def _dataset_words(kind: str, name: str, settings: Mapping[str, Any]) -> None:
         fail("name() returns no str")
 
 
+def _dataset_labels(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+    """What a dataset may know of its images beside their domain: labels, and scenes."""
+    dataset = _dataset(kind, name, settings)
+    names = getattr(dataset, "label_names", ())
+    if names:
+        label = dataset.label(0)
+        whole = type(label) is int and 0 <= label < len(names)
+        attributes = isinstance(label, Tensor) and label.dtype == torch.float32
+        if not whole and not (attributes and label.shape == (len(names),)):
+            fail(
+                f"label() returns {label!r}; a whole number below {len(names)} (a class of "
+                f"label_names), or attributes float32 ({len(names)},) are due"
+            )
+    if not hasattr(dataset, "scene"):
+        return
+    try:
+        scene = dataset.scene(0)
+    except DataError:
+        return  # it has no pairs, and says so
+    if not isinstance(scene, str):
+        fail(f"scene() returns {type(scene).__name__}; a str is due")
+
+
 _DATASET_CHECKS: dict[str, Run] = {
     "samples": _dataset_samples,
     "chance comes from rng alone": _dataset_chance,
     "size is known at once": _dataset_lazy,
     "describes itself": _dataset_words,
+    "labels and scenes": _dataset_labels,
     "config round trip": _config,
     "picklable config": _pickles,
 }

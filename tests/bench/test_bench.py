@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from munit_zoo.bench import run as runner
-from munit_zoo.bench.measure import Timing, take_turns
+from munit_zoo.bench.measure import Timing, measure_peaks, take_turns
 from munit_zoo.bench.plan import Arm, Request, plan_arms
 from munit_zoo.bench.report import (
     Result,
@@ -21,10 +21,11 @@ from munit_zoo.bench.report import (
     to_markdown,
 )
 from munit_zoo.bench.run import run
-from munit_zoo.bench.work import Work, _training_flop, build_work
+from munit_zoo.bench.work import Work, build_work, training_flop
 from munit_zoo.cli import main
 from munit_zoo.config import load_config
 from munit_zoo.errors import UsageError
+from munit_zoo.models import rehearse
 
 CPU = torch.device("cpu")
 QUICK = ("--seconds", "0", "--rounds", "2")
@@ -120,7 +121,7 @@ def test_components_are_found_by_pattern():
 )
 def test_operations_are_those_of_the_cost_model(overrides, gflop):
     config = load_config("munit/edges2shoes", *overrides)
-    counted = _training_flop(config, {"a": (256, 256), "b": (256, 256)}, 1)
+    counted = training_flop(rehearse(config, {"a": (256, 256), "b": (256, 256)}))
     assert counted / 1e9 == pytest.approx(gflop, rel=0.002)
 
 
@@ -438,3 +439,10 @@ def test_a_result_reads_back(measured, tmp_path):
 def test_a_plot_of_nothing(tmp_path):
     with pytest.raises(UsageError, match="nothing was measured"):
         save_plot([row(error="out of memory", seconds_median=None)], tmp_path / "p.png")
+
+
+@pytest.mark.slow
+def test_peaks_are_measured():
+    found = measure_peaks(CPU)
+    assert {"tflops_fp32", "copy_gb_per_second"} <= set(found)
+    assert all(value > 0 for value in found.values())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from _golden import BOUND, CASES, FOLDER, STATISTICS, Recorded, stand_in_vgg
+from _training import Training
 from torch import Tensor
 
 from munit_zoo.bench.reference import ReferenceTrainer
@@ -16,8 +17,6 @@ from munit_zoo.bench.reference.settings import GENERALISED, hyperparameters_of
 from munit_zoo.config import load_config, resolve_data
 from munit_zoo.errors import UsageError
 from munit_zoo.interop import nvlabs
-from munit_zoo.models import Objective, create_model
-from munit_zoo.models.build import create_terms
 
 
 @pytest.fixture
@@ -98,7 +97,7 @@ class Golden:
                 network = getattr(self.trainer, f"{side}_{domain}")
                 for name, parameter in network.named_parameters():
                     key = f"step0/grad/{side}_{domain}/{name}"
-                    self.recorded.compare_gradient(key, parameter)
+                    self.recorded.compare_gradient(key, parameter.grad, parameter)
         return losses
 
     def train(self) -> None:
@@ -245,6 +244,8 @@ def test_perceptual_weights_are_asked_for():
 
 # Steps
 
+SIZES = {"a": (24, 32), "b": (24, 32)}
+
 VARIANTS = {
     "plain": (),
     "cycle": ("LOSSES.CYCLE_RECON={NAME: l1, WEIGHT: 10}",),
@@ -262,16 +263,16 @@ VARIANTS = {
 }
 
 
-def built(recipe: str, overrides: tuple[str, ...]) -> tuple[ReferenceTrainer, torch.nn.Module]:
-    """The reference of a config, and our model of it, of the same weights."""
-    config = load_config(f"{recipe}/shapes", *overrides, "OPTIM.DEFAULT.WEIGHT_DECAY=1e-4")
-    model, trainer = create_model(config), ReferenceTrainer(*hyperparameters_of(config))
+def built(recipe: str, overrides: tuple[str, ...]) -> tuple[ReferenceTrainer, Training]:
+    """The reference of a config, and what `train` builds for it, of the same weights."""
+    more = ("OPTIM.DEFAULT.WEIGHT_DECAY=1e-4", "ENGINE.SHARE=none")
+    config = load_config(f"{recipe}/shapes", *overrides, *more)
+    ours, trainer = Training(config.plain(), SIZES), ReferenceTrainer(*hyperparameters_of(config))
     with torch.no_grad():  # no bias at 0: under a norm, rounding alone would decide where it goes
-        for parameter in model.parameters():
+        for parameter in ours.model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    trainer.load_from(model)
-    model.objective = Objective(model, create_terms(config, {}), share="none")
-    return trainer, model
+    trainer.load_from(ours.model)
+    return trainer, ours
 
 
 def images(*shape: int) -> Tensor:
@@ -308,49 +309,41 @@ def test_discriminators_collect_gradients_in_the_generators_update(tiny: tuple[s
 @pytest.mark.usefixtures("double")
 def test_munit_equals_ours(variant: str, tiny: tuple[str, ...]):
     torch.manual_seed(0)
-    trainer, model = built("munit", (*tiny, *VARIANTS[variant]))
+    trainer, training = built("munit", (*tiny, *VARIANTS[variant]))
+    model = training.model.eval()
     x_a, x_b = images(2, 2, 3, 24, 32)
     z = torch.randn(4, 2, model.style_dim)
     for way, x in (("a2b", x_a), ("b2a", x_b)):
         ours = model.translate(x, way[-1], z[0])
         torch.testing.assert_close(trainer.translate(x, way, z[0]), ours, rtol=0, atol=1e-10)
     env = dict(zip(("x_a", "x_b", "z_a'", "z_b'", "z_a", "z_b"), (x_a, x_b, *z), strict=True))
-    equal_step(trainer, model, env, {"dis": z[:2], "gen": z[2:]})
+    equal_step(trainer, training, env, {"dis": z[:2], "gen": z[2:]})
 
 
 @pytest.mark.usefixtures("double")
 def test_unit_equals_ours(tiny_unit: tuple[str, ...]):
     torch.manual_seed(0)
-    trainer, model = built("unit", tiny_unit)
+    trainer, training = built("unit", tiny_unit)
+    model = training.model.eval()
     x_a, x_b = images(2, 2, 3, 24, 32)
     ours = model.translate(x_b, "a")
     torch.testing.assert_close(trainer.translate(x_b, "b2a"), ours, rtol=0, atol=1e-10)
-    n = torch.randn(6, 2, model.latent_channels, 12, 16)
+    n = torch.randn(6, 2, *training.rehearsal.draws["n_a"])
     names = ("x_a", "x_b", "n_a'", "n_b'", "n_a", "n_b", "n_ba", "n_ab")
     env = dict(zip(names, (x_a, x_b, *n), strict=True))
-    equal_step(trainer, model, env, {"dis": n[:2], "gen": n[2:]})
+    equal_step(trainer, training, env, {"dis": n[:2], "gen": n[2:]})
 
 
-def equal_step(trainer: ReferenceTrainer, model: torch.nn.Module, env: dict, noise: dict) -> None:
+def equal_step(trainer: ReferenceTrainer, training: Training, env: dict, noise: dict) -> None:
     """Compare the losses of one iteration and the weights after it."""
-    objective, sides = model.objective, (model.generators, model.discriminators)
-    hyper = trainer.hyper
-    settings = {"lr": 1e-3, "betas": (0.5, 0.999), "weight_decay": 1e-4}
-    adams = [torch.optim.Adam(part.parameters(), **settings) for part in sides]
-    names, fakes = objective.generators(env)
-    critics, _ = objective.critics(fakes, env)
-    critics.backward()
-    adams[1].step()
-    total, _ = objective.losses(names, model.discriminators)
-    model.generators.zero_grad()
-    total.backward()
-    adams[0].step()
+    training.model.train()
+    parts = training.step(env, 0)
     losses = trainer.step(env["x_a"], env["x_b"], noise)
     close = {"rtol": 1e-9, "atol": 1e-10}
-    torch.testing.assert_close(losses["loss_dis_total"], critics.detach(), **close)
-    torch.testing.assert_close(losses["loss_gen_total"], total.detach(), **close)
-    after = ReferenceTrainer(hyper, trainer.kind)
-    after.load_from(model)
+    torch.testing.assert_close(losses["loss_dis_total"], parts["discriminators/total"], **close)
+    torch.testing.assert_close(losses["loss_gen_total"], parts["generators/total"], **close)
+    after = ReferenceTrainer(trainer.hyper, trainer.kind)
+    after.load_from(training.model)
     ours = trainer.state_dict()
     for name, value in after.state_dict().items():
         torch.testing.assert_close(ours[name], value, rtol=1e-7, atol=1e-8, msg=name)

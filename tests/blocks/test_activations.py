@@ -16,6 +16,7 @@ EXPECTED = {
     "lrelu": lambda x: torch.where(x > 0, x, 0.2 * x),
     "prelu": lambda x: torch.where(x > 0, x, 0.25 * x),
     "selu": F.selu,
+    "elu": F.elu,
     "tanh": torch.tanh,
     "gelu": lambda x: x * 0.5 * (1 + torch.erf(x / 2**0.5)),
     "silu": lambda x: x * torch.sigmoid(x),

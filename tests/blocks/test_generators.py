@@ -1,4 +1,4 @@
-"""Generators, patch and pixel discriminators, StarGAN v2's networks."""
+"""The zoo's generators, and the discriminators and encoders that belong to them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from munit_zoo.blocks.bicyclegan import (
+    BicycleConvEncoder,
+    BicycleResnetEncoder,
+    MultiscalePatchGAN,
+    StyledUnetGenerator,
+)
 from munit_zoo.blocks.discriminators import PatchDiscriminator, PixelDiscriminator
 from munit_zoo.blocks.filters import BlurDownsample, HighPass
 from munit_zoo.blocks.generators import ResnetGenerator, UnetGenerator
+from munit_zoo.blocks.stargan import StarGANDiscriminator, StarGANGenerator
 from munit_zoo.blocks.starganv2 import (
     StarGANv2Discriminator,
     StarGANv2Generator,
@@ -277,3 +284,62 @@ def test_slots_take_other_parts():
     assert {"LeakyReLU", "LayerNorm"} <= kinds
     assert ACTIVATIONS.get("lrelu").__name__ in kinds
     assert not any(name.endswith("conv.bias") for name, _ in generator.named_parameters())
+
+
+# BicycleGAN and StarGAN
+
+
+@pytest.mark.parametrize("inject", ["all", "input"])
+@pytest.mark.parametrize("upsample", ["transposed", "bilinear"])
+def test_a_code_steers_a_unet(inject: str, upsample: str):
+    generator = StyledUnetGenerator(2, 3, 4, levels=3, dim=2, inject=inject, upsample=upsample)
+    x, z = torch.randn(2, 2, 16, 24), torch.randn(2, 4)
+    image = generator(x, z)
+    assert image.shape == (2, 3, 16, 24)
+    assert not torch.allclose(image, generator(x, z.flip(0)))
+    told = [down.conv.in_channels for down in generator.downs]
+    assert told == ([6, 6, 8] if inject == "all" else [6, 2, 4])
+
+
+@pytest.mark.parametrize("encoder", [BicycleConvEncoder, BicycleResnetEncoder])
+def test_an_encoder_of_two_parts_and_of_certain_sizes(encoder):
+    network = encoder(3, 6, halvings=2, dim=4, parts=2)
+    assert network.stride == 32
+    assert network(torch.randn(2, 3, 32, 63)).shape == (2, 6)
+    assert [head.out_features for head in network.heads] == [3, 3]
+    for size in ((16, 32), (32, 64)):
+        with pytest.raises(GraphError, match="takes images of 32 to 63 pixels a side"):
+            network(torch.randn(1, 3, *size))
+    with pytest.raises(ContractError, match="PARTS 2 do not divide the style's length 5"):
+        encoder(3, 5, parts=2)
+
+
+def test_scales_are_narrower_and_see_less():
+    critic = MultiscalePatchGAN(3, dim=5, layers=2, scales=3)
+    assert [scale.layers[0].out_channels for scale in critic.scales] == [5, 2, 1]
+    assert all(m.bias is not None for m in critic.modules() if isinstance(m, torch.nn.Conv2d))
+    shapes = [tuple(part.shape) for part in critic(torch.randn(2, 3, 128, 96))]
+    assert shapes == [(2, 1, 30, 22), (2, 1, 14, 10), (2, 1, 6, 4)]
+
+
+def test_stargan_sizes_as_published():
+    with torch.device("meta"):
+        assert parameters_of(StarGANGenerator(3, 3, 5)) == 8_430_528
+        assert parameters_of(StarGANDiscriminator(3)) == 44_762_048
+        assert parameters_of(StarGANDiscriminator(3, size=256)) == 44_884_928
+
+
+def test_stargan_judges_patches_and_labels():
+    critic = StarGANDiscriminator(3, size=32, labels=4, dim=2, layers=3)
+    patches, labels = critic(torch.randn(2, 3, 32, 32))
+    assert (patches.shape, labels.shape) == ((2, 1, 4, 4), (2, 4))
+    with pytest.raises(GraphError, match="this discriminator takes 32×32 alone"):
+        critic(torch.randn(2, 3, 32, 40))
+    with pytest.raises(ContractError, match="SIZE 4 is below 2\\^LAYERS = 8"):
+        StarGANDiscriminator(3, size=4, layers=3)
+
+
+def test_stargan_takes_labels_of_whole_numbers():
+    generator = StarGANGenerator(3, 3, 4, dim=4, blocks=1)
+    x, label = torch.randn(2, 3, 16, 20), torch.tensor([[1, 0, 0, 1], [0, 0, 0, 0]])
+    assert torch.equal(generator(x, label), generator(x, label.float()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -306,6 +307,18 @@ def test_a_run_names_the_local_file_it_was_made_with(tmp_path, tiny):
     plugins = json.loads((run / "run.json").read_text())["plugins"]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert plugins == [*made_with, {"file": str(file), "sha256": digest, "from_iteration": 1}]
+
+
+def test_config_check_says_what_a_new_name_dropped(capsys, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "_BASE_: munit/shapes\nSCHEMA_VERSION: 2\nMODEL: {NAME: unit}\n"
+        "LOSSES: {STYLE_RECON: null, CONTENT_RECON: null}\n"
+    )
+    assert main(["config", "check", str(file)]) == 2  # the default discriminator is for 61 pixels
+    out = capsys.readouterr().out
+    assert "MODEL.NAME=unit dropped 20 keys of munit: STYLE_DIM, CONTENT_ENCODER.NAME" in out
+    assert re.search(r"parameters before the exchange 0\.66 M, now \d\d\.\d\d M", out)
 
 
 def test_evaluate_into_a_file_and_report(run, capsys, tmp_path, monkeypatch):

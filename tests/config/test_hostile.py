@@ -191,12 +191,12 @@ def test_an_override_made_to_break_the_reader(override: str, message: str):
 # Numbers
 
 NUMBERS = {
-    "MODEL.CONTENT_ENCODER.BLOCKS=65536": "less than or equal to 1000",
+    "MODEL.CONTENT_ENCODER.BLOCKS=65536": "less than or equal to 256",
     "MODEL.CONTENT_ENCODER.DIM=2147483647": "less than or equal to 65536",
     "MODEL.CONTENT_ENCODER.DOWNSAMPLES=65536": "less than or equal to 16",
     "MODEL.CONTENT_ENCODER.KERNEL_SIZE=65537": "at most 1023",
     "MODEL.DISCRIMINATOR.SCALES=65536": "less than or equal to 16",
-    "MODEL.DECODER.MAPPING.LAYERS=65536": "less than or equal to 1000",
+    "MODEL.DECODER.MAPPING.LAYERS=65536": "less than or equal to 256",
     "DATA.COUNT=2147483648": "less than or equal to 2147483647",
     "ENGINE.SEED=100000000000000000000": "does not fit in 64 bits",
     "ENGINE.SEED=1e20": "expected an integer",

@@ -177,6 +177,14 @@ def test_dropped_keys_are_known():
     assert str(dropped).startswith("MODEL.DECODER.NAME=resnet dropped 4 keys of adain_resnet: KERN")
 
 
+def test_a_config_is_known_as_it_was_before_a_part_was_exchanged():
+    resolved = resolve("munit/shapes", ["ENGINE.SEED=4", "MODEL.DECODER.NAME=resnet"])
+    before = resolved.without_exchange("MODEL")
+    assert (before.MODEL.DECODER.NAME, before.ENGINE.SEED) == ("adain_resnet", 4)
+    assert resolved.without_exchange("OPTIM") is None
+    assert resolve("munit/shapes").without_exchange("MODEL") is None
+
+
 def test_defaults_that_go_are_nobodys_keys():
     assert not resolve("munit/shapes", ["MODEL.DECODER.UPSAMPLE_NORM.NAME=instance"]).dropped
 

@@ -43,15 +43,15 @@ def train(*overrides: str, device: str = "cpu", steps: int = 2):
     trainer.accelerate(config)
     generator = torch.Generator().manual_seed(0)
     losses = []
-    for _ in range(steps):
+    for iteration in range(steps):
         env = {
             name: torch.randn(
                 2, *((3, 16, 16) if name[0] == "x" else (4,)), generator=generator
             ).to(fabric.device)
-            for name in objective.plan.inputs
+            for name in objective.inputs
         }
         env = in_format(env, layout)
-        losses.append({name: float(value) for name, value in trainer.step(env).items()})
+        losses.append({name: float(value) for name, value in trainer.step(env, iteration).items()})
     return losses, {name: value.cpu() for name, value in model.state_dict().items()}
 
 

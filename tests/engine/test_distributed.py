@@ -42,7 +42,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [case if case == "plain" else pytest.param(case, marks=pytest.mark.slow) for case in CASES],
+)
 def test_two_processes_equal_one(tmp_path: Path, tiny, case: str):
     overrides = (*tiny, "ENGINE.SHARE=derived", *CASES[case])
     one, two = (run(tmp_path, processes, *overrides) for processes in (1, 2))

@@ -391,11 +391,12 @@ def test_a_full_disk_keeps_the_former_snapshot_and_says_so(tmp_path, overrides, 
     def full(handle: int) -> None:
         calls.append(handle)
         if Run(run).snapshots():
-            raise OSError(28, "No space left on device", str(run))
+            raise OSError(28, "No space left on device")
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UsageError, match=f"{run}: No space left on device"):
+    said = f"{run} cannot be written: No space left on device.*snapshots/00000001, is whole"
+    with pytest.raises(UsageError, match=said):
         begin(run, overrides)
     monkeypatch.undo()
     assert [s.iteration for s in Run(run).snapshots()] == [1]
@@ -436,6 +437,16 @@ def test_out_of_memory_names_keys_that_help(tmp_path, overrides, monkeypatch, er
     monkeypatch.setattr(Trainer, "step", failing(error))
     with pytest.raises(UsageError, match=r"memory is short.*ENGINE.BATCH_SIZE, DATA.CROP"):
         begin(tmp_path / "run", overrides)
+
+
+def test_a_process_that_is_gone(tmp_path, overrides, monkeypatch):
+    text = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:561] Connection closed by peer"
+    monkeypatch.setattr(Trainer, "step", failing(RuntimeError(text)))
+    with pytest.raises(UsageError, match=r"another process of this training is gone.*--resume"):
+        begin(tmp_path / "run", overrides)
+    monkeypatch.setattr(Trainer, "step", failing(RuntimeError("of a component")))
+    with pytest.raises(RuntimeError, match="of a component"):
+        begin(tmp_path / "other", overrides)
 
 
 def test_a_number_of_processes_that_cannot_be(tmp_path, overrides):

@@ -97,10 +97,16 @@ class Case:
         tree["MODEL"]["DECODER"]["FOLD"] = setting.fold
         tree["OPTIM"]["DEFAULT"]["FUSED"] = setting.fused
         sizes = {d: tuple(self.tensors[f"step0/x_{d}"].shape[2:]) for d in ("a", "b")}
-        self.training = Training(tree, sizes)
-        self.config, self.model = self.training.config, self.training.model
+        self.config = resolve_data(tree, origin=path.name).config
+        self.training: Training | None = None
+        if any(term.WEIGHT for term in self.config.LOSSES.values()):
+            self.training = Training(tree, sizes)
+            self.model = self.training.model
+            self.idle = [p for p in self.model.parameters() if not p.requires_grad]
+        else:  # nothing that `train` would train
+            self.model = create_model(self.config)
+            self.idle = list(self.model.parameters())
         self.model.load_state_dict(self.weights("init"))
-        self.idle = [p for p in self.model.parameters() if not p.requires_grad]
 
     def weights(self, when: str) -> dict[str, Tensor]:
         """The case's weights under our names."""
@@ -179,9 +185,10 @@ class Case:
         node = self.config.OPTIM.DEFAULT
         decay = bind("optimizer", node)().build(self.idle) if self.idle else None
         for step in range(self.recorded.info["iterations"]):
-            inputs = self.inputs(step)
-            assert set(self.training.objective.inputs) <= set(inputs)
-            parts = self.training.step(inputs, step)
+            inputs, parts = self.inputs(step), {}
+            if self.training is not None:
+                assert set(self.training.objective.inputs) <= set(inputs)
+                parts = self.training.step(inputs, step)
             self.recorded.compare_losses(step, by_reference_name(parts))
             if decay is not None:
                 for parameter in self.idle:
@@ -190,7 +197,8 @@ class Case:
         self.final()
 
     def final(self) -> None:
-        gradients = {n: g for found in self.training.gradients.values() for n, g in found.items()}
+        updates = {} if self.training is None else self.training.gradients
+        gradients = {name: g for found in updates.values() for name, g in found.items()}
         parameters = dict(self.model.named_parameters())
         state = self.model.state_dict()
         for key, name in self.names():
@@ -205,8 +213,8 @@ class Case:
 def by_reference_name(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our parts of the losses under the reference's names."""
     found: dict[str, Tensor | None] = {
-        "loss_dis_total": parts.get("discriminators/total"),
-        "loss_gen_total": parts.get("generators/total"),
+        "loss_dis_total": parts.get("discriminators/total", torch.zeros(())),
+        "loss_gen_total": parts.get("generators/total", torch.zeros(())),
     }
     gen = {n.partition("/")[2]: v for n, v in parts.items() if n.startswith("generators/")}
     for d, other in (("a", "b"), ("b", "a")):

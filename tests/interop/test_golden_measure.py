@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,18 @@ def golden_test() -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules["golden_test"] = module  # where its dataclasses look for their annotations
     spec.loader.exec_module(module)
     return module
 
 
-verdict = golden_test().verdict
+GOLDEN = golden_test()
+
+
+def verdict(path: Path, work: Path) -> tuple[str, float]:
+    """The golden test's, in the way that is the default."""
+    found: tuple[str, float] = GOLDEN.verdict(path, work, GOLDEN.ALL[0])
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -36,6 +36,12 @@ def test_a_list_of_logits_is_summed(x):
         torch.testing.assert_close(loss(parts, x), loss(whole, x))
 
 
+def test_the_slope_of_the_mean(x):
+    logits = x.square().flatten(1)
+    sums, means = (R1(of=kind)(logits, x) for kind in ("sum", "mean"))
+    torch.testing.assert_close(means * logits.numel() ** 2, sums)
+
+
 def test_a_flat_discriminator_has_finite_gradients(x):
     w = torch.zeros(2, 1, 1, dtype=torch.float64, requires_grad=True)
     WganGP()((w * x).sum(dim=(1, 2, 3)), x).backward()

@@ -124,6 +124,20 @@ def test_timms_networks(tmp_path):
         TimmExtractor(model="resnet10x").load("cpu")
 
 
+def test_transformers_take_other_sizes(tmp_path):
+    import timm
+
+    with torch.random.fork_rng():
+        network = timm.create_model("vit_tiny_patch16_224", num_classes=0)
+    torch.save(network.state_dict(), tmp_path / "vit.pth")
+    extractor = TimmExtractor(
+        model="vit_tiny_patch16_224", weights=str(tmp_path / "vit.pth"), size=48
+    )
+    extractor.load("cpu")
+    assert extractor.features(images(2, 32)).shape == (2, 192)
+    assert extractor.describe()["resize"] == "clean 48"
+
+
 def test_an_extractor_is_loaded_first_and_gives_vectors():
     with pytest.raises(ContractError, match="loaded before it is used"):
         Corner().features(images())

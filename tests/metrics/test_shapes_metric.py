@@ -125,6 +125,7 @@ def test_shapes_keep_the_protocol(datasets):
     assert all(isinstance(dataset, FactoredDataset) for dataset in datasets.values())
 
 
+@pytest.mark.slow
 def test_an_oracle_scores_like_the_ceiling(reports):
     scores = reports["Oracle"].scores
     for way, styles in (("a2b", ("hue", "background")), ("b2a", ("width", "ink"))):
@@ -138,6 +139,7 @@ def test_an_oracle_scores_like_the_ceiling(reports):
             assert model[f"swap_{style}"] > 0.85
 
 
+@pytest.mark.slow
 def test_a_collapsed_translator_is_seen_through(reports):
     for way, styles in (("a2b", ("hue", "background")), ("b2a", ("width", "ink"))):
         model = reports["OneStyle"].scores[way]["model"]
@@ -148,6 +150,7 @@ def test_a_collapsed_translator_is_seen_through(reports):
             assert model[f"swap_{style}"] < 0.6
 
 
+@pytest.mark.slow
 def test_floors_are_floors(reports):
     rows = reports["Oracle"].scores["a2b"]
     unrelated, copied = rows["floor: unrelated real image"], rows["floor: input copied"]
@@ -158,6 +161,7 @@ def test_floors_are_floors(reports):
     assert copied["position"] < unrelated["position"]
 
 
+@pytest.mark.slow
 def test_a_copy_is_no_translation(reports):
     """It keeps the shape, and does not look like the target domain."""
     for way in ("a2b", "b2a"):
@@ -172,6 +176,7 @@ def test_a_copy_is_no_translation(reports):
         assert rows["ceiling: oracle renderer"]["real"] > 0.9
 
 
+@pytest.mark.slow
 def test_what_changes_though_nothing_asked_for_it(reports):
     oracle, collapsed = (reports[name].scores["a2b"] for name in ("Oracle", "OneStyle"))
     assert oracle["model"]["bias_shape"] < 0.1
@@ -182,6 +187,7 @@ def test_what_changes_though_nothing_asked_for_it(reports):
     assert unrelated["bias_hue"] > 0.5
 
 
+@pytest.mark.slow
 def test_cis_and_joint_coverage(reports):
     rows = reports["Oracle"].scores["a2b"]
     assert 0.5 < rows["model"]["cis_fraction_hue"] <= 1
@@ -189,6 +195,7 @@ def test_cis_and_joint_coverage(reports):
     assert rows["floor: input copied"]["cis_fraction_hue"] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_codes_that_know_too_much(reports):
     found = reports["Leaky"].scores["a2b"]["model"]
     assert found["leak_style_shape"] > 0.5
@@ -200,6 +207,7 @@ def test_codes_that_know_too_much(reports):
     assert not any(key.startswith("leak") for key in reports["Oracle"].scores["a2b"]["model"])
 
 
+@pytest.mark.slow
 def test_hidden_codes_do_not_survive_noise(reports):
     honest = reports["Copy"].scores["a2b"]["model"]
     hidden = reports["Steganographer"].scores["a2b"]["model"]
@@ -208,6 +216,7 @@ def test_hidden_codes_do_not_survive_noise(reports):
     assert hidden["hidden_code"] > 20
 
 
+@pytest.mark.slow
 def test_the_table_of_all_scores(reports):
     """Columns of results describe every score there is."""
     report = reports["Leaky"]
@@ -228,6 +237,7 @@ def test_the_adversarial_track(cache):
     assert report.rows[1].cells[0].count(" ") == 1  # shape and hue, side by side
 
 
+@pytest.mark.slow
 def test_judges_accuracies_stand_in_the_report(reports):
     report = reports["Oracle"]
     assert report.details["judges"]["b"]["hue"] > 0.9
@@ -237,6 +247,7 @@ def test_judges_accuracies_stand_in_the_report(reports):
     assert confusion.trace() / confusion.sum() > 0.8
 
 
+@pytest.mark.slow
 def test_a_report_is_json_and_markdown(reports):
     report = reports["Oracle"]
     assert json.loads(report.to_json())["scores"]["a2b"]["model"]["shape"] > 0.5

@@ -1,26 +1,30 @@
-"""The three loss contracts, each kept by a loss defined here and registered by name."""
+"""The loss contracts, each kept by a loss defined here and registered by name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
+from _recipes import ZOO, Logits, Slope, inputs_of, objective_of, starganv2
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from munit_zoo.config import load_config
-from munit_zoo.engine.step import trained_parameters
+from munit_zoo.engine.step import Trainer, build_optimizers, draw_inputs
 from munit_zoo.errors import ConfigError, ContractError, GraphError
-from munit_zoo.models import assemble, rehearse
+from munit_zoo.losses.reconstruction import L1
+from munit_zoo.models import Objective, Term, Values, assemble, create_terms, rehearse
 from munit_zoo.registry import DISCRIMINATORS, LOSSES
 
 SIZES = {"a": (16, 16), "b": (16, 16)}
 
 
 class Ratio(nn.Module):
-    """A pair loss with a setting."""
+    """Compares two tensors; with a setting."""
 
-    contract = "pair"
+    contract = "names"
 
     def __init__(self, *, power: float = 1.0) -> None:
         super().__init__()
@@ -45,41 +49,20 @@ class Wasserstein(nn.Module):
         return sum(f.mean() - r.mean() for f, r in zip(fakes, reals, strict=True))
 
 
-class GradientPenalty(nn.Module):
-    """A named loss of the discriminators, which it is handed."""
-
-    contract = "named"
-    reads = ("x_a", "x_b")
-    side = "discriminator"
-    wants_critics = True
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def forward(self, names, critics) -> Tensor:
-        total = 0
-        for domain in ("a", "b"):
-            x = names[f"x_{domain}"].detach().requires_grad_()
-            logits = sum(part.sum() for part in critics[domain](x))
-            (gradient,) = torch.autograd.grad(logits, x, create_graph=True)
-            total = total + gradient.square().sum((1, 2, 3)).mean()
-        return total
-
-
 class Projected(nn.Module):
-    """A named loss with parameters of its own, made to measure of the shapes it reads."""
+    """Any number of names, projected by parameters of its own, made to measure."""
 
-    contract = "named"
-    reads = ("c_a", "c_ab")
+    contract = "names"
+    arity = None
+    same_shape = False
 
-    def __init__(self, shapes) -> None:
+    def __init__(self, shapes: Any) -> None:
         super().__init__()
         self.head = nn.Linear(shapes["c_a"][1], 3)
 
-    def forward(self, names, critics) -> Tensor:
-        assert not critics
-        first, second = (self.head(names[n].mean((2, 3))) for n in self.reads)
-        return (first - second).square().mean()
+    def forward(self, *names: Tensor) -> Tensor:
+        first, *others = (self.head(name.mean((2, 3))) for name in names)
+        return torch.stack([(first - other).square().mean() for other in others]).sum()
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +70,7 @@ def registered() -> Iterator[None]:
     losses = {
         "test_ratio": Ratio,
         "test_wasserstein": Wasserstein,
-        "test_penalty": GradientPenalty,
+        "test_slope": Slope,
         "test_projected": Projected,
     }
     for name, loss in losses.items():
@@ -97,66 +80,244 @@ def registered() -> Iterator[None]:
         del LOSSES._local[name]
 
 
-def env(model, objective, count: int = 2) -> dict[str, Tensor]:
+def assembled(tiny, *overrides: str) -> tuple[Any, Objective, dict[str, Tensor], Any]:
+    config = load_config("munit/shapes", *tiny, "ENGINE.SHARE=derived", *overrides)
+    model, objective, rehearsal = assemble(config, SIZES)
     torch.manual_seed(0)
-    shapes = {
-        name: model.noise_shape(name, SIZES) if model.is_noise(name) else (3, 16, 16)
-        for name in objective.plan.inputs
+    inputs = {
+        name: torch.rand(2, 3, 16, 16) if name.startswith("x") else torch.randn(2, 4)
+        for name in objective.inputs
     }
-    return {name: torch.randn(count, *shape) for name, shape in shapes.items()}
+    return model, objective, inputs, rehearsal
 
 
-def losses_of(tiny, *overrides):
-    config = load_config("munit/shapes", *tiny, *overrides)
-    model, objective, _ = assemble(config, SIZES)
-    names, fakes = objective.generators(env(model, objective))
-    critics = objective.critics(fakes, env(model, objective))
-    return model, objective, critics, objective.losses(names, model.discriminators), names
+def losses_of(objective: Objective, inputs: dict[str, Tensor], iteration: int = 0):
+    """Per update its loss and its parts."""
+    weights = {k: torch.tensor(w) for k, w in objective.weights(iteration, 100).items()}
+    values, found = Values(inputs), {}
+    for code in objective.codes(objective.pattern(iteration)):
+        name = objective.graph.updates[code.index].name
+        found[name] = objective.steps[code.index](code, values, weights)
+        values.forget(code)
+    return found
 
 
-def test_a_pair_loss_on_pairs_of_the_users(tiny):
+# Names
+
+
+def test_a_loss_on_names_of_the_users(tiny):
     term = "LOSSES.MINE={NAME: test_ratio, POWER: 2, WEIGHT: 4, PAIRS: [[x_ab, x_a], [x_ba, x_b]]}"
-    _, _, _, (total, parts), names = losses_of(tiny, term, "LOSSES.IMAGE_RECON=null")
-    expected = (names["x_ab"] - names["x_a"]).square().mean()
-    torch.testing.assert_close(parts["mine/x_ab"], expected)
+    model, objective, inputs, _ = assembled(tiny, term, "LOSSES.IMAGE_RECON=null")
+    total, parts = losses_of(objective, inputs)["generators"]
+    x_ab = model.b.decoder(model.a.content_encoder(inputs["x_a"]), inputs["z_b"])
+    torch.testing.assert_close(parts["mine/x_ab"], (x_ab - inputs["x_a"]).square().mean().detach())
     weights = {"adversarial": 1, "style_recon": 3, "content_recon": 3, "mine": 4}
     by_hand = sum(weights[name.split("/")[0]] * value for name, value in parts.items())
     torch.testing.assert_close(total.detach(), by_hand)
 
 
-def test_an_adversarial_loss_acts_on_every_critic(tiny):
-    model, _, (loss, parts), (_, generator), names = losses_of(
-        tiny, "LOSSES.ADVERSARIAL={NAME: test_wasserstein, WEIGHT: 0.5}"
+def test_any_number_of_names_with_parameters_of_its_own(tiny):
+    term = "LOSSES.HEAD={NAME: test_projected, WEIGHT: 2, PAIRS: [[c_a, c_ab, c_b]]}"
+    model, objective, inputs, _ = assembled(tiny, term)
+    total, parts = losses_of(objective, inputs)["generators"]
+    assert "head/c_a" in parts
+    total.backward()
+    head = objective.criteria["head"].head
+    assert head.weight.grad is not None
+    config = load_config("munit/shapes", *tiny, "ENGINE.SHARE=derived", term)
+    groups = build_optimizers(config, model, objective)
+    owners = [group.updates for group in groups if "loss.head.head.weight" in group.parameters]
+    assert owners == [(1,)]
+
+
+def test_two_pairs_that_begin_alike_are_logged_apart(tiny):
+    term = "LOSSES.MINE={NAME: test_ratio, PAIRS: [[x_ab, x_a], [x_ab, x_b], [x_aa, x_a]]}"
+    _, objective, inputs, _ = assembled(tiny, term)
+    _, parts = losses_of(objective, inputs)["generators"]
+    mine = {name for name in parts if name.startswith("mine/")}
+    assert mine == {"mine/x_ab~x_a", "mine/x_ab~x_b", "mine/x_aa"}
+
+
+def test_different_shapes_are_not_broadcast_in_silence(tiny):
+    config = load_config("munit/shapes", *tiny, "LOSSES.MINE={NAME: l1, PAIRS: [[c_a, x_a]]}")
+    with pytest.raises(GraphError, match=r"term mine compares different shapes: c_a \(8, 8, 8\)"):
+        rehearse(config, SIZES)
+    either = "LOSSES.MINE={NAME: test_projected, PAIRS: [[c_a, c_ab]]}"
+    assert rehearse(load_config("munit/shapes", *tiny, either), SIZES).objective.terms["mine"]
+
+
+@pytest.mark.parametrize("name", ["type", "training", "forward", "networks"])
+def test_a_term_may_be_called_like_a_modules_attribute(tiny, name: str):
+    term = f"LOSSES.{name.upper()}={{NAME: test_projected, PAIRS: [[c_a, c_ab]]}}"
+    _, objective, inputs, _ = assembled(tiny, term)
+    total, parts = losses_of(objective, inputs)["generators"]
+    assert f"{name}/c_a" in parts
+    total.backward()
+    assert objective.steps[1].training is True
+
+
+# Adversarial
+
+
+def test_an_adversarial_loss_acts_on_every_entry_of_its_sides(tiny):
+    model, objective, inputs, _ = assembled(
+        tiny, "LOSSES.ADVERSARIAL={NAME: test_wasserstein, WEIGHT: 0.5, CRITIC_WEIGHT: 2}"
     )
-    assert set(parts) == {"adversarial/a", "adversarial/b"}
-    torch.testing.assert_close(loss.detach(), 0.5 * sum(parts.values()))
-    logits = model.discriminators["b"](names["x_ab"])
-    torch.testing.assert_close(generator["adversarial/b"], -sum(x.mean() for x in logits).detach())
+    found = losses_of(objective, inputs)
+    loss, parts = found["discriminators"]
+    assert set(parts) == {"adversarial/d_ab", "adversarial/d_ba"}
+    torch.testing.assert_close(loss.detach(), 2 * sum(parts.values()))
+    _, generators = found["generators"]
+    x_ab = model.b.decoder(model.a.content_encoder(inputs["x_a"]), inputs["z_b"])
+    logits = model.b.discriminator(x_ab)
+    expected = -sum(x.mean() for x in logits).detach()
+    torch.testing.assert_close(generators["adversarial/d_ab"], expected)
 
 
-def test_a_named_loss_on_the_discriminators_side(tiny):
-    model, _, (loss, parts), _, _ = losses_of(tiny, "LOSSES.R1={NAME: test_penalty, WEIGHT: 10}")
-    assert parts["r1"] > 0
-    loss.backward()
-    assert all(p.grad is not None for p in model.discriminators.parameters())
+def test_an_adversarial_term_of_ones_own_acts_where_the_recipes_does(tiny):
+    own = "LOSSES.SECOND={NAME: hinge, WEIGHT: 0.5}"
+    _, objective, inputs, _ = assembled(tiny, own)
+    for update in ("discriminators", "generators"):
+        _, parts = losses_of(objective, inputs)[update]
+        assert {"second/d_ab", "second/d_ba"} <= set(parts)
 
 
-def test_a_named_losss_own_parameters_are_trained_with_its_side(tiny):
-    model, objective, _, (loss, parts), _ = losses_of(
-        tiny, "LOSSES.HEAD={NAME: test_projected, WEIGHT: 2}"
+# Penalties
+
+
+def test_a_penalty_reaches_the_discriminators(tiny):
+    term = (
+        "LOSSES.R1={NAME: test_slope, WEIGHT: 10, PAIRS: [[d_a, x_a], [d_b, x_b]], "
+        "UPDATES: [discriminators]}"
     )
-    generators, discriminators = trained_parameters(model, objective)
-    assert {"loss.head.head.weight", "loss.head.head.bias"} <= set(generators)
-    assert not any(name.startswith("loss.") for name in discriminators)
-    assert "head" in parts
+    model, objective, inputs, _ = assembled(tiny, term, "LOSSES.ADVERSARIAL=null")
+    loss, parts = losses_of(objective, inputs)["discriminators"]
+    assert set(parts) == {"r1/d_a", "r1/d_b"}
+    x = inputs["x_a"].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(sum(d.sum() for d in model.a.discriminator(x)), x)
+    torch.testing.assert_close(parts["r1/d_a"], gradient.square().mean())
     loss.backward()
-    assert generators["loss.head.head.weight"].grad is not None
+    assert any(p.grad is not None for p in model.a.discriminator.parameters())
+    assert all(p.grad is None for p in model.a.content_encoder.parameters())
 
 
-def test_a_named_loss_that_reads_what_is_not_there(tiny, monkeypatch):
-    monkeypatch.setattr(Projected, "reads", ("c_a", "c_q"))
-    with pytest.raises(ConfigError, match="computes no 'c_q'"):
-        load_config("munit/shapes", *tiny, "LOSSES.HEAD={NAME: test_projected}")
+def test_updates_are_named_in_either_case(tiny):
+    own = "LOSSES.MINE={NAME: l1, PAIRS: [[x_ab, x_a]], UPDATES: [GENERATORS]}"
+    _, objective, _, _ = assembled(tiny, own)
+    assert "mine" in objective.terms_of(1)
+
+
+def test_a_penalty_in_the_generators_update_is_placed_by_name(tiny):
+    own = "LOSSES.R1={NAME: test_slope, PAIRS: [[d_a, x_a]]}"
+    _, objective, _, _ = assembled(tiny, own)
+    assert objective.terms_of(1)[-1] == "r1"  # where no discriminator is judged, unless it says so
+
+
+# Weights
+
+
+def test_weights_may_be_negative_and_fall(tiny):
+    mine = (
+        "LOSSES.MINE={NAME: test_ratio, WEIGHT: -2, PAIRS: [[x_ab, x_a]], "
+        "SCHEDULE: {NAME: linear, START: 0.0}}"
+    )
+    _, objective, _, rehearsal = assembled(tiny, mine)
+    weights = [objective.weights(i, 100)["mine", False] for i in (0, 50, 99)]
+    assert weights[0] == -2
+    assert weights[0] < weights[1] < weights[2] <= 0
+    terms = create_terms(load_config("munit/shapes", *tiny), rehearsal.shapes)
+    assert all(term.factor is None for term in terms)
+
+
+def test_a_lazy_term_weighs_more_where_it_acts(tiny):
+    mine = "LOSSES.MINE={NAME: test_ratio, WEIGHT: 2, PAIRS: [[x_ab, x_a]], EVERY: 4}"
+    _, objective, inputs, _ = assembled(tiny, mine)
+    found = [losses_of(objective, inputs, i)["generators"] for i in (0, 1)]
+    assert "mine/x_ab" in found[0][1]
+    assert "mine/x_ab" not in found[1][1]
+    difference = found[0][0] - found[1][0]
+    torch.testing.assert_close(difference.detach(), 8 * found[0][1]["mine/x_ab"])
+
+
+def test_weights_reach_a_step_as_tensors_that_are_filled(tiny):
+    """A compiled or recorded step reads the same tensor in every iteration."""
+    mine = (
+        "LOSSES.MINE={NAME: test_ratio, PAIRS: [[x_ab, x_a]], SCHEDULE: {NAME: linear, START: 0.0}}"
+    )
+    config = load_config("munit/shapes", *tiny, "ENGINE.SHARE=derived", mine)
+    model, objective, rehearsal = assemble(config, SIZES)
+    groups = build_optimizers(config, model, objective)
+    trainer = Trainer(Fabric(accelerator="cpu", devices=1), model, objective, groups, iterations=10)
+    draws = draw_inputs(
+        model,
+        objective,
+        rehearsal.draws,
+        seed=0,
+        iteration=0,
+        first=0,
+        count=2,
+        batch_size=2,
+    )
+    images = {name: torch.rand(2, 3, 16, 16) for name in objective.inputs if name not in draws}
+    weight = trainer._weights["mine", False]
+    seen = []
+    for iteration in (0, 5):
+        parts = trainer.step({**images, **draws}, iteration)
+        assert "generators/mine/x_ab" in parts
+        seen.append(float(weight))
+    assert seen[0] == 1
+    assert 0 < seen[1] < 1
+    assert trainer._weights["mine", False] is weight
+
+
+# Labels
+
+
+def test_labels_reach_conditional_networks():
+    """Each sample is judged as an image of the domain that its label says."""
+    torch.manual_seed(0)
+    model = starganv2()
+    objective = objective_of(model, [Term("adversarial", Logits())])
+    inputs = inputs_of(objective, batch=3)
+    assert inputs["y_trg"].tolist() == [0, 1, 2]
+    _, parts = losses_of(objective, inputs)["discriminator_z"]
+    with torch.no_grad():
+        style = model.mapping(inputs["z"], inputs["y_trg"])
+        fake = model.discriminator(model.generator(inputs["x"], style), inputs["y_trg"])
+        real = model.discriminator(inputs["x"], inputs["y"])
+    expected = Logits().discriminator(fake, real)
+    torch.testing.assert_close(parts["adversarial/d_z"], expected)
+    turned = {**inputs, "y_trg": inputs["y_trg"].roll(1)}
+    _, others = losses_of(objective, turned)["discriminator_z"]
+    assert others["adversarial/d_z"] != parts["adversarial/d_z"]
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_recipe_logs_each_term_by_update_and_name(name: str):
+    objective = objective_of(ZOO[name]())
+    for index, uses in enumerate(objective.uses):
+        labels = [f"{use.term}/{use.label}" for use in uses]
+        assert len(labels) == len(set(labels))
+        assert tuple(dict.fromkeys(use.term for use in uses)) == objective.terms_of(index)
+
+
+# Half precision
+
+
+def test_losses_are_computed_in_full_precision(tiny):
+    class Noting(L1):
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            self.seen = (x.dtype, y.dtype, torch.is_autocast_enabled("cpu"))
+            return super().forward(x, y)
+
+    objective = objective_of(ZOO["munit"](), [Term("image_recon", Noting())])
+    inputs = inputs_of(objective)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses_of(objective, inputs)
+    assert objective.criteria["image_recon"].seen == (torch.float32, torch.float32, False)
+
+
+# Mistakes
 
 
 def test_a_loss_without_a_contract(tiny, monkeypatch):
@@ -165,64 +326,68 @@ def test_a_loss_without_a_contract(tiny, monkeypatch):
         load_config("munit/shapes", "LOSSES.MINE={NAME: test_ratio, PAIRS: [[x_ab, x_a]]}")
 
 
-def test_different_shapes_are_not_broadcast_in_silence(tiny):
-    config = load_config("munit/shapes", *tiny, "LOSSES.MINE={NAME: l1, PAIRS: [[c_a, x_a]]}")
-    with pytest.raises(GraphError, match=r"term mine compares different shapes: c_a \(8, 8, 8\)"):
-        rehearse(config, SIZES)
-
-
-@pytest.mark.parametrize("side", ["gen", "critic", None])
-def test_a_misspelt_side_does_not_remove_the_loss_in_silence(tiny, monkeypatch, side):
-    monkeypatch.setattr(Projected, "side", side, raising=False)
-    with pytest.raises(ConfigError, match="side is .*; it is 'generator' or 'discriminator'"):
-        load_config("munit/shapes", *tiny, "LOSSES.HEAD={NAME: test_projected}")
+@pytest.mark.parametrize("contract", ["pair", "named"])
+def test_a_contract_of_an_earlier_version_is_told_todays(monkeypatch, contract: str):
+    monkeypatch.setattr(Ratio, "contract", contract)
+    with pytest.raises(ConfigError, match=f"contract '{contract}' of an earlier .*contract = 'nam"):
+        load_config("munit/shapes", "LOSSES.MINE={NAME: test_ratio, PAIRS: [[x_ab, x_a]]}")
 
 
 @pytest.mark.parametrize(
     ("loss", "attribute", "value", "message"),
     [
         (Wasserstein, "discriminator", None, "is adversarial and lacks the method discriminator"),
-        (Projected, "reads", "c_a", r'reads is a str; write a tuple: \("c_a",\)'),
-        (Projected, "reads", ["c_a"], "names no tensors that it reads"),
+        (Projected, "arity", 0, "arity is 0; it is how many names the loss reads at a time"),
+        (Slope, "arity", 1, "differentiates its first tensor by its second: arity is 2"),
     ],
 )
 def test_a_class_that_breaks_its_contract(tiny, monkeypatch, loss, attribute, value, message):
     monkeypatch.setattr(loss, attribute, value)
-    name = "test_wasserstein" if loss is Wasserstein else "test_projected"
+    name = f"test_{loss.__name__.lower()}"
     with pytest.raises(ConfigError, match=message):
         load_config("munit/shapes", *tiny, f"LOSSES.ADVERSARIAL={{NAME: {name}}}")
 
 
-def test_a_named_loss_that_reads_nothing(tiny, monkeypatch):
-    monkeypatch.delattr(Projected, "reads")
-    config = load_config("munit/shapes", *tiny, "LOSSES.HEAD={NAME: test_projected}")
-    with pytest.raises(ContractError, match="names no tensors that it reads"):
-        rehearse(config, SIZES)
+@pytest.mark.parametrize(
+    ("term", "message"),
+    [
+        ("{NAME: l1, PAIRS: [[x_ab, x_c]]}", "LOSSES.MINE.PAIRS .*: Munit computes no 'x_c'"),
+        (
+            "{NAME: l1, PAIRS: [[x_ab]]}",
+            r"MINE.PAIRS .*: the loss L1 reads 2 tensors .* got \[x_ab\]",
+        ),
+        ("{NAME: l1}", r"MINE.PAIRS .*: is required, as in \[\[x_ab, x_a\]\]: Munit itself knows"),
+        (
+            "{NAME: l1, PAIRS: [[x_ab, x_a]], UPDATES: [makers]}",
+            "MINE.UPDATES .*: Munit has no updat",
+        ),
+        (
+            "{NAME: lsgan, PAIRS: [[x_ab, x_a]]}",
+            "MINE.PAIRS .*: are for losses that compare tensors",
+        ),
+        (
+            "{NAME: test_slope, PAIRS: [[d_a, x_b]]}",
+            "MINE.PAIRS .*: the loss Slope differentiates 'd_a' by 'x_b', of which it is not",
+        ),
+    ],
+)
+def test_a_term_that_does_not_fit_is_found_when_the_config_resolves(tiny, term, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config("munit/shapes", *tiny, f"LOSSES.MINE={term}")
 
 
 @pytest.mark.parametrize(
-    ("loss", "forward", "message"),
+    ("forward", "message"),
     [
-        (
-            Ratio,
-            lambda self, x, y: (x - y).abs().mean((1, 2, 3)),
-            r"returns \(2,\); a loss is",
-        ),
-        (Ratio, lambda self, x, y: 0.0, "returns float; a loss is a scalar"),
-        (Projected, lambda self, names, critics: names["x_a"].mean(), "'x_a', which reads does n"),
-        (Projected, lambda self, names, critics: critics["b"], "set wants_critics = True"),
-        (Projected, lambda self, names, critics: names.nope, "AttributeError: .*nope"),
+        (lambda self, x, y: (x - y).abs().mean((1, 2, 3)), r"returns \(2,\); a loss is a scalar"),
+        (lambda self, x, y: 0.0, "returns float; a loss is a scalar"),
+        (lambda self, x, y: x.nope, "AttributeError: .*nope"),
     ],
 )
-def test_a_wrong_call_is_found_before_training(tiny, monkeypatch, loss, forward, message):
-    monkeypatch.setattr(loss, "forward", forward)
-    term = (
-        "LOSSES.IMAGE_RECON={NAME: test_ratio}"
-        if loss is Ratio
-        else "LOSSES.HEAD={NAME: test_projected}"
-    )
+def test_a_wrong_call_is_found_before_training(tiny, monkeypatch, forward, message):
+    monkeypatch.setattr(Ratio, "forward", forward)
     with pytest.raises((ContractError, GraphError), match=message):
-        rehearse(load_config("munit/shapes", *tiny, term), SIZES)
+        rehearse(load_config("munit/shapes", *tiny, "LOSSES.IMAGE_RECON={NAME: test_ratio}"), SIZES)
 
 
 def test_a_discriminator_that_returns_no_list_is_found_before_training(tiny, monkeypatch):

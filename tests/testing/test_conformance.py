@@ -26,10 +26,17 @@ SMALL = {
     "decoder:adain_resnet": {"blocks": 1},
     "decoder:resnet": {"blocks": 1},
     "generator:resnet": {"dim": 4, "blocks": 1, "dropout": 0.5},
+    "generator:stargan": {"dim": 4, "blocks": 1},
+    "discriminator:funit": {"dim": 4, "blocks": 4},
+    "discriminator:stargan": {"size": 32, "dim": 4, "layers": 3},
     "generator:starganv2": STARGANV2,
     "style_encoder:starganv2": STARGANV2,
     "discriminator:starganv2": STARGANV2,
     "mapping:starganv2": {"dim": 8},
+    "generator:styled_unet": {"dim": 2, "levels": 6, "dropout": 0.5},
+    "style_encoder:bicyclegan_conv": {"dim": 4, "halvings": 4},
+    "style_encoder:bicyclegan_resnet": {"dim": 4, "halvings": 4},
+    "discriminator:multiscale_patchgan": {"dim": 4},
     "generator:unet": {"dim": 2, "levels": 6, "dropout": 0.5},
     "discriminator:multiscale_patch": {"dim": 8, "layers": 2},
     "discriminator:patch": {"dim": 4},
@@ -68,7 +75,7 @@ SMALL = {
         "discriminator": slot("starganv2", **STARGANV2),
     },
 }
-NEEDS = ("domain_invariant_vgg", "vgg_perceptual", "image_folder", "image_list")
+NEEDS = ("domain_invariant_vgg", "vgg_perceptual", "image_folder", "image_list", "side_by_side")
 ENTRIES = [
     entry
     for one in REGISTRIES.values()
@@ -106,6 +113,11 @@ def test_datasets_of_files(tmp_path):
     (tmp_path / "list.txt").write_text("trainA/0.png\ntrainA/1.png\n")
     check_component("dataset", "image_folder", root=str(tmp_path), size=16)
     check_component("dataset", "image_list", lists={"TRAIN_A": str(tmp_path / "list.txt")}, size=16)
+    folder = str(tmp_path / "trainA")
+    check_component("dataset", "side_by_side", folder=folder, size=12)
+    (tmp_path / "table.csv").write_text("image,Red,Round\n0.png,1,0\n1.png,0,0\n2.png,0,1\n")
+    table = str(tmp_path / "table.csv")
+    check_component("dataset", "image_folder", root=str(tmp_path), size=16, table=table)
 
 
 # The kit itself
@@ -460,6 +472,18 @@ class Opened(Images):
         self.scale = lambda x: x
 
 
+class Mislabelled(Images):
+    label_names = ("red", "blue")
+
+    def label(self, index):
+        return 2
+
+
+class Numbered(Images):
+    def scene(self, index):
+        return index
+
+
 def first_failure(kind: str, name: str) -> None:
     for check in checks(kind, name):
         check()
@@ -507,6 +531,8 @@ def registered():
         ("dataset", Arrays, r"train\(\) returns ndarray; a torch tensor is due"),
         ("dataset", Bytes, r"test\(\) returns torch.uint8 \(3, 4, 5\); float32"),
         ("dataset", Grey, r"test\(\) returns 1 channels; the domain has 3"),
+        ("dataset", Mislabelled, r"label\(\) returns 2; a whole number below 2"),
+        ("dataset", Numbered, r"scene\(\) returns int; a str is due"),
         ("dataset", Sizeless, r"size is None; \(height, width\) is due"),
         ("dataset", Opened, "cannot be pickled for worker processes .*no lambdas in __init__"),
     ],
@@ -682,6 +708,7 @@ def test_a_flawless_component_passes(component):
         del NORMS._local["test_fine"]
 
 
+@pytest.mark.slow
 def test_a_loss_may_be_checked_on_a_recipes_names(registered):
     registered("loss", Measured)
     check_component("loss", "test_fault", recipe="unit", reads=("h_a", "h_ab"))

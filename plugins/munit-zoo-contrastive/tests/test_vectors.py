@@ -15,9 +15,9 @@ from _golden_zoo import BOUND, CHECKPOINT_BOUND, Case, build, cases, checkpoint,
 from munit_zoo_contrastive.patch_nce import PatchNCE
 from munit_zoo_contrastive.projector import PatchProjector
 from safetensors.torch import load_file
+from torch import Tensor
 
 from munit_zoo.interop import cut, cyclegan
-from munit_zoo.interop._files import renamed
 
 pytestmark = pytest.mark.golden
 
@@ -29,15 +29,21 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
+def renamed(case: Case, network: str) -> dict[str, Tensor]:
+    """A network's first weights by our names."""
+    weights = case.under(f"init/{network}")
+    return {ours: weights[name] for name, ours in cut.NAMES[network](weights).items()}
+
+
 @pytest.mark.parametrize("path", cases("cut"))
 def test_vectors_and_entropies(path: Path, double):
     case = Case(path)
     config, nodes = case.config, cut.settings_of_options(case.config)
     generator = build("generator", nodes["GENERATOR"], config["input_nc"], config["output_nc"])
-    generator.load_state_dict(renamed(case.under("init/G"), cut.NAMES["G"]))
+    generator.load_state_dict(renamed(case, "G"))
     channels = generator.feature_channels(nodes["LAYERS"])
     projector = PatchProjector(channels, nodes["PROJECTOR_DIM"])
-    projector.load_state_dict(renamed(case.under("init/F"), cut.NAMES["F"]))
+    projector.load_state_dict(renamed(case, "F"))
     loss = PatchNCE(
         temperature=config["nce_T"],
         all_negatives=config["nce_includes_all_negatives_from_minibatch"],

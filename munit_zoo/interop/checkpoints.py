@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,16 @@ from torch import Tensor
 
 from munit_zoo.errors import CheckpointError
 
-__all__ = ["ReadNetworks", "Shapes", "load", "renamed", "shapes_of", "tensors_of"]
+__all__ = [
+    "ReadNetworks",
+    "Shapes",
+    "load",
+    "number",
+    "renamed",
+    "shapes_of",
+    "tensors_of",
+    "whole",
+]
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Names of a network's parameters and buffers to their shapes."""
@@ -26,12 +36,17 @@ class ReadNetworks:
 
     settings: nodes of MODEL, as a config has them (`GENERATOR: {NAME: resnet, …}`). weights: our
     names to tensors, for each network by the original's name (`G_A`). channels: of a network's
-    input and output, where it has images at that end.
+    input and output, where it has images at that end. averages: as weights, of moving averages.
+    moments: of the optimizers, per network and parameter (our name); None where they are not kept.
+    iteration: updates made, 0 where the files do not say.
     """
 
     settings: dict[str, Any]
     weights: dict[str, dict[str, Tensor]]
     channels: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
+    averages: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    moments: dict[str, dict[str, dict[str, Tensor]]] | None = None
+    iteration: int = 0
 
 
 def load(path: Path) -> Any:
@@ -81,3 +96,19 @@ def renamed(
             counter = name.replace(".running_var", ".num_batches_tracked")
             found.setdefault(counter, torch.zeros((), dtype=torch.long))
     return found
+
+
+def number(options: Mapping[str, Any], key: str) -> float:
+    """An option that is a number. Raises CheckpointError where it is none."""
+    value = options.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise CheckpointError(f"the option {key} is {value!r}, not a number")
+    return float(value)
+
+
+def whole(options: Mapping[str, Any], key: str) -> int:
+    """An option that is a whole number of 0 or more. Raises CheckpointError where it is none."""
+    value = number(options, key)
+    if value < 0 or value != int(value):
+        raise CheckpointError(f"the option {key} is {value!r}, not a whole number of 0 or more")
+    return int(value)
