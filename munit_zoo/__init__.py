@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from munit_zoo.models.cyclegan import CycleGan
     from munit_zoo.models.munit import Munit
     from munit_zoo.models.pix2pix import Pix2Pix
+    from munit_zoo.models.stargan import StarGan
     from munit_zoo.models.starganv2 import StarGanV2
     from munit_zoo.models.unit import Unit
 
@@ -46,6 +47,7 @@ __all__ = [
     "CycleGan",
     "Munit",
     "Pix2Pix",
+    "StarGan",
     "StarGanV2",
     "TranslationModel",
     "Unit",
@@ -69,6 +71,7 @@ _RECIPES = {
     "CycleGan": "munit_zoo.models.cyclegan",
     "Munit": "munit_zoo.models.munit",
     "Pix2Pix": "munit_zoo.models.pix2pix",
+    "StarGan": "munit_zoo.models.stargan",
     "StarGanV2": "munit_zoo.models.starganv2",
     "TranslationModel": "munit_zoo.models",
     "Unit": "munit_zoo.models.unit",

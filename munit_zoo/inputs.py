@@ -31,12 +31,15 @@ class Image:
 
 @dataclass(frozen=True)
 class Label:
-    """What is known of an image: its domain's number, int64 (N,), or attributes, float (N, K).
+    """What is known of an image: its domain's or class's number, int64 (N,), or attributes, float
+    (N, K).
 
     of: the input that it tells of.
+    attributes: how many, a number or the name of an attribute of the recipe; None: it is a number.
     """
 
     of: str
+    attributes: int | str | None = None
 
 
 @dataclass(frozen=True)

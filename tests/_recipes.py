@@ -19,6 +19,7 @@ from munit_zoo.models.outline import own_terms
 from munit_zoo.models.pix2pix import Pix2Pix
 from munit_zoo.models.recipe import names_of
 from munit_zoo.models.rehearsal import Look, look
+from munit_zoo.models.stargan import StarGan, StarGanAttributes, StarGanJoint
 from munit_zoo.models.starganv2 import StarGanV2
 from munit_zoo.models.unit import Unit
 from munit_zoo.models.views import frozen_twin, views
@@ -89,6 +90,27 @@ def bicyclegan(domains: tuple[Domain, ...] = TWO, **settings: Any) -> BicycleGan
     return BicycleGan(domains, **{**chosen, **settings})
 
 
+def _told(labels: int) -> dict[str, Any]:
+    return {
+        "generator": slot("stargan", dim=2, blocks=1, downsamples=1),
+        "discriminator": slot("stargan", size=16, labels=labels, dim=2, layers=2),
+    }
+
+
+def stargan(domains: tuple[Domain, ...] = (DAY, NIGHT, DUSK), **settings: Any) -> StarGan:
+    return StarGan(domains, **{**_told(len(domains)), **settings})
+
+
+def stargan_attributes(domains: tuple[Domain, ...] = (DAY,), **settings: Any) -> StarGanAttributes:
+    names = ("Blond_Hair", "Gray_Hair", "Smiling")
+    return StarGanAttributes(domains, **{"attributes": names, **_told(3), **settings})
+
+
+def stargan_joint(domains: tuple[Domain, ...] = TWO, **settings: Any) -> StarGanJoint:
+    names = ("Blond_Hair", "Smiling")
+    return StarGanJoint(domains, **{"attributes": names, "classes": 3, **_told(5), **settings})
+
+
 def starganv2(domains: tuple[Domain, ...] = (DAY, NIGHT, DUSK), **settings: Any) -> StarGanV2:
     sizes: dict[str, Any] = {"size": 32, "channel_budget": 128, "max_dim": 4}
     chosen = {
@@ -109,6 +131,9 @@ ZOO: dict[str, Callable[..., TranslationModel]] = {
     "pix2pix": pix2pix,
     "bicyclegan": bicyclegan,
     "starganv2": starganv2,
+    "stargan": stargan,
+    "stargan_attributes": stargan_attributes,
+    "stargan_joint": stargan_joint,
 }
 
 
@@ -153,6 +178,7 @@ def looked_at(model: TranslationModel, side: int = 32, batch: int = 2) -> Look:
     """What a look at a copy of a model on `meta` shows."""
     shadow = copy.deepcopy(model).to("meta")
     shadow._graph = None
+    side = _side(model, side)
     return look(shadow, {domain.name: (side, side) for domain in model.domains}, batch)
 
 
@@ -163,6 +189,12 @@ def objective_of(
     found = looked_at(model, side)
     chosen = own_terms(model.graph(), found) if terms is None else terms
     return Objective(model, chosen, calls=found.calls, **options)
+
+
+def _side(model: TranslationModel, side: int) -> int:
+    """The side of a model's images, where a network takes one alone."""
+    asked = (getattr(network, "input_size", None) for network in model.networks().values())
+    return next((s for s in asked if s), side)
 
 
 def inputs_of(objective: Objective, side: int = 32, batch: int = 2) -> dict[str, Tensor]:

@@ -87,7 +87,7 @@ class StarGANDiscriminator(nn.Module):
     """Whether an image is real, by patches, and which labels it has (Choi et al. 2018, table 5).
 
     Image (N, in_channels, size, size) to a list of two: logits of the patches (N, 1, h, w) and of
-    the labels (N, labels). `input_size`: the side of its images.
+    the labels (N, labels). `input_size`: the side of its images; `num_labels`: of the labels.
 
     size: of the images, 2^layers or more. labels: attributes or classes to tell. dim:
     channels after the first of `layers` convolutions 4×4, doubled at each.
@@ -122,7 +122,7 @@ class StarGANDiscriminator(nn.Module):
         self.layers = nn.Sequential(*found)
         self.patches = conv2d(channels, 1, 3, padding=1, bias=False)
         self.labels = conv2d(channels, labels, size // 2**layers, bias=False)
-        self.input_size = size
+        self.input_size, self.num_labels = size, labels
         initialise(self, init)
 
     def forward(self, x: Tensor) -> list[Tensor]:

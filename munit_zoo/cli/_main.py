@@ -281,11 +281,16 @@ _SYSTEMS = {
     "cyclegan": "…_net_{G_A,G_B,D_A,D_B}.pth, or …_net_G.pth alone",
     "pix2pix": "…_net_{G,D}.pth",
     "bicyclegan": "…_net_{G,E,D,D2}.pth",
+    "stargan": "…-{G,D}.ckpt",
     "starganv2": "…_{nets,nets_ema,optims}.ckpt",
     "cut": "…_net_{G,D,F}.pth, also FastCUT's",
 }
 """Systems whose checkpoints are imported, and what their files are called."""
-_OPTIONS = {"bicyclegan": "opt.txt", "starganv2": "of its training: YAML or JSON"}
+_OPTIONS = {
+    "bicyclegan": "opt.txt",
+    "stargan": "of its training: YAML or JSON",
+    "starganv2": "of its training: YAML or JSON",
+}
 """The file of a training's options, where it is not called train_opt.txt."""
 
 

@@ -215,12 +215,19 @@ class FileDataset:
 
 
 def labels_from(
-    table: str | None, attributes: Sequence[str] | None, classes: bool
+    table: str | None,
+    attributes: Sequence[str] | None,
+    classes: bool,
+    *,
+    elsewhere: bool = False,
 ) -> Attributes | Classes | None:
-    """The labels that the settings TABLE, ATTRIBUTES and CLASSES ask for."""
+    """The labels that the settings TABLE, ATTRIBUTES and CLASSES ask for, of one domain.
+
+    elsewhere: another domain may have a table.
+    """
     if table is not None and classes:
         raise DataError("labels are attributes (DATA.TABLE) or classes (DATA.CLASSES), not both")
-    if attributes is not None and (table is None or not attributes):
+    if attributes is not None and not (attributes and (table is not None or elsewhere)):
         raise DataError("DATA.ATTRIBUTES names columns of a DATA.TABLE, one or more")
     if table is not None:
         return Attributes(Path(table).expanduser(), attributes)

@@ -44,7 +44,7 @@ class ImageFolder(FileDataset):
         several formats.
     table: a CSV file of attributes, a line an image: its name and a column of 1 and 0 (or -1) each.
     attributes: which columns, all by default. classes: instead of that, the folders within a
-        domain's folder are its classes.
+        domain's folder are its classes. Both also per domain (`{FACES: list.txt}`).
     size: short side after resizing, for all domains or per domain (`{DAY: 286, NIGHT: 256}`); null
         to keep the size. crop: (height, width), or a number for both; null for size × size.
     flip: mirror half of the training images. interpolation: of resizing.
@@ -70,9 +70,9 @@ class ImageFolder(FileDataset):
         hold_out: NonNegative = 0.1,
         hold_out_seed: int = 0,
         paired: bool = False,
-        table: Annotated[str | None, MAY_CHANGE] = None,
+        table: Annotated[dict[str, str] | str | None, MAY_CHANGE] = None,
         attributes: tuple[str, ...] | None = None,
-        classes: bool = False,
+        classes: bool | dict[str, bool] = False,
         size: Positive | dict[str, Positive] | None = 256,
         crop: Crop = None,
         flip: bool = True,
@@ -83,7 +83,13 @@ class ImageFolder(FileDataset):
         reduced_jpeg: bool = False,
     ) -> None:
         check_domains(
-            domain, folders=folders, test_folders=test_folders, size=size, convert=convert
+            domain,
+            folders=folders,
+            test_folders=test_folders,
+            table=table,
+            classes=classes,
+            size=size,
+            convert=convert,
         )
         pipeline = Pipeline(
             size=size_for(size, domain.name),
@@ -93,7 +99,12 @@ class ImageFolder(FileDataset):
             convert=conversion_for(convert, domain.name),
             max_pixels=max_pixels,
         )
-        labels = labels_from(table, attributes, classes)
+        labels = labels_from(
+            table.get(domain.key) if isinstance(table, dict) else table,
+            attributes,
+            classes.get(domain.key, False) if isinstance(classes, dict) else classes,
+            elsewhere=isinstance(table, dict),
+        )
         super().__init__(
             domain,
             split,

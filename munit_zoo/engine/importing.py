@@ -22,8 +22,8 @@ from munit_zoo.engine.runs import Run, plugin_records, provenance
 from munit_zoo.engine.state import Captured, imported
 from munit_zoo.engine.step import build_optimizers
 from munit_zoo.errors import CheckpointError, UnknownComponentError, UsageError
-from munit_zoo.interop import bicyclegan, cut, cyclegan, nvlabs, starganv2
-from munit_zoo.interop.checkpoints import ReadNetworks
+from munit_zoo.interop import bicyclegan, cut, cyclegan, nvlabs, stargan, starganv2
+from munit_zoo.interop.checkpoints import ReadNetworks, whole
 from munit_zoo.models import TranslationModel, assemble, create_model, translating_networks
 from munit_zoo.models.rehearsal import look
 from munit_zoo.registry import MODELS
@@ -341,6 +341,28 @@ def _starganv2_notes(options: Mapping[str, Any], read: ReadNetworks, config: Con
     return notes
 
 
+def _stargan_config(options: Mapping[str, Any], read: ReadNetworks) -> dict[str, Any]:
+    told = read.settings.pop("LABEL_DIM")
+    judge = read.settings.get("DISCRIMINATOR")
+    size = whole(options, "image_size") if judge is None else judge["SIZE"]
+    tree = stargan.config_of_options(options, told, size)
+    if judge is None:  # a new one, for the same labels
+        tree["MODEL"]["DISCRIMINATOR"] = stargan.critic_of(options, told, size)
+    return tree
+
+
+def _stargan_notes(options: Mapping[str, Any], read: ReadNetworks, config: Config) -> list[str]:
+    notes = ["norms are of the image itself, as in the original, in evaluation mode, too"]
+    if config.MODEL.NAME == "stargan":
+        notes.append(
+            f"domains are {', '.join(config.DOMAINS)}: the original numbers folders by name; give "
+            "yours their names, in that order, with DOMAINS={ANGRY: {}, …}"
+        )
+    else:
+        notes.append(f"attributes are {', '.join(config.MODEL.ATTRIBUTES)}")
+    return notes
+
+
 SYSTEMS: Mapping[str, System] = {
     "cyclegan": System(
         project="junyanz/pytorch-CycleGAN-and-pix2pix",
@@ -388,6 +410,17 @@ SYSTEMS: Mapping[str, System] = {
         nodes=lambda _: {},
         notes=_images_unknown,
         models=("bicycle_gan", "test"),
+    ),
+    "stargan": System(
+        project="yunjey/stargan",
+        recipe="stargan",
+        networks={"G": "generator", "D": "discriminator"},
+        defaults=stargan.DEFAULTS,
+        options=starganv2.read_options,
+        read=lambda files, _: stargan.read_checkpoint(files),
+        config=_stargan_config,
+        nodes=lambda _: {},
+        notes=_stargan_notes,
     ),
     "starganv2": System(
         project="clovaai/stargan-v2",

@@ -13,10 +13,50 @@ from typing import Any
 
 from torch import Tensor
 
+from munit_zoo.domains import letter
 from munit_zoo.errors import CheckpointError
-from munit_zoo.interop.checkpoints import ReadNetworks, load, renamed, shapes_of
+from munit_zoo.interop.checkpoints import ReadNetworks, load, number, renamed, shapes_of, whole
 
-__all__ = ["NAMES", "read_checkpoint", "settings_of_options", "settings_of_weights"]
+__all__ = [
+    "DEFAULTS",
+    "NAMES",
+    "config_of_options",
+    "critic_of",
+    "model_of_options",
+    "read_checkpoint",
+    "schedule_of_options",
+    "settings_of_options",
+    "settings_of_weights",
+]
+
+DEFAULTS: Mapping[str, Any] = {
+    "attr_path": "data/celeba/list_attr_celeba.txt",
+    "batch_size": 16,
+    "beta1": 0.5,
+    "beta2": 0.999,
+    "c2_dim": 8,
+    "celeba_image_dir": "data/celeba/images",
+    "d_lr": 1e-4,
+    "dataset": "CelebA",
+    "d_conv_dim": 64,
+    "d_repeat_num": 6,
+    "g_lr": 1e-4,
+    "image_size": 128,
+    "lambda_cls": 1.0,
+    "lambda_gp": 10.0,
+    "lambda_rec": 10.0,
+    "lr_update_step": 1000,
+    "model_save_step": 10000,
+    "n_critic": 5,
+    "num_iters": 200000,
+    "num_iters_decay": 100000,
+    "rafd_image_dir": "data/RaFD/train",
+    "sample_step": 1000,
+    "selected_attrs": ["Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young"],
+}
+"""Options, unless given; those that shapes tell are left out."""
+
+_RECIPES = {"CelebA": "stargan_attributes", "RaFD": "stargan", "Both": "stargan_joint"}
 
 
 def settings_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,6 +83,109 @@ def settings_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
             "LAYERS": options["d_repeat_num"],
         },
         "LABEL_DIM": told,
+    }
+
+
+def model_of_options(options: Mapping[str, Any], told: int) -> dict[str, Any]:
+    """Keys of MODEL that are no networks: NAME, CRITICS, and of which labels there are.
+
+    options: all of them. told: length of the label that the generator is told. Raises
+    CheckpointError where they do not fit together.
+    """
+    kind, attributes = options["dataset"], list(options["selected_attrs"])
+    if kind not in _RECIPES:
+        raise CheckpointError(f"the option dataset is {kind!r}; known are {', '.join(_RECIPES)}")
+    found: dict[str, Any] = {"NAME": _RECIPES[kind], "CRITICS": whole(options, "n_critic")}
+    if kind == "RaFD":
+        return found
+    due = told if kind == "CelebA" else told - 2 - whole(options, "c2_dim")
+    if len(attributes) != due:
+        raise CheckpointError(
+            f"the networks know {due} attributes, the option selected_attrs has {len(attributes)}: "
+            "give them by --options"
+        )
+    found["ATTRIBUTES"] = attributes
+    if kind == "Both":
+        found["CLASSES"] = whole(options, "c2_dim")
+    return found
+
+
+def critic_of(options: Mapping[str, Any], told: int, size: int) -> dict[str, Any]:
+    """The node DISCRIMINATOR, for files that hold none. told, size: as `config_of_options`."""
+    return {
+        "NAME": "stargan",
+        "SIZE": size,
+        "LABELS": told - 2 if options["dataset"] == "Both" else told,
+        "DIM": options["d_conv_dim"],
+        "LAYERS": options["d_repeat_num"],
+    }
+
+
+def schedule_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """OPTIM.SCHEDULE. In the last `num_iters_decay` iterations the rate falls by one
+    num_iters_decay-th, but only each `lr_update_step` iterations: with 1000, hardly at all."""
+    iterations, falling = whole(options, "num_iters"), whole(options, "num_iters_decay")
+    every = max(1, whole(options, "lr_update_step"))
+    if not falling or (every > iterations and falling >= iterations):
+        return {"NAME": "constant"}
+    start = max(0, iterations - falling)
+    done = min(falling, iterations) / falling
+    return {
+        "NAME": "linear",
+        "START": start / max(1, iterations),
+        "FINAL": 1 - done / every,
+        "EVERY": every,
+    }
+
+
+def config_of_options(options: Mapping[str, Any], told: int, size: int) -> dict[str, Any]:
+    """The sections of a config, of MODEL only what is no network.
+
+    options: all of them. told: length of the label that the generator is told. size: of the images.
+    """
+    model = model_of_options(options, told)
+    kind = options["dataset"]
+    bce, entropy = {"NAME": "attribute_bce"}, {"NAME": "cross_entropy"}
+    labels = {
+        "CelebA": {"LABELS": bce},
+        "RaFD": {"LABELS": entropy},
+        "Both": {"LABELS_A": bce, "LABELS_B": entropy},
+    }[kind]
+    weight = number(options, "lambda_cls")
+    faces, classes = str(options["celeba_image_dir"]), Path(str(options["rafd_image_dir"]))
+    table = {"TABLE": str(options["attr_path"]), "ATTRIBUTES": list(options["selected_attrs"])}
+    data: dict[str, Any] = {"NAME": "image_folder", "SIZE": size}
+    if kind == "CelebA":
+        names, data = ["FACES"], {**data, "FOLDERS": {"FACES": faces}, **table}
+    elif kind == "RaFD":
+        names = [letter(index).upper() for index in range(told)]
+        data["ROOT"] = str(classes.parent)
+    else:
+        names = ["FACES", "CLASSES"]
+        data |= {"FOLDERS": {"FACES": faces, "CLASSES": str(classes)}, **table}
+        data |= {"TABLE": {"FACES": table["TABLE"]}, "CLASSES": {"CLASSES": True}}
+    betas = [number(options, "beta1"), number(options, "beta2")]
+    return {
+        "MODEL": model,
+        "LOSSES": {
+            "ADVERSARIAL": {"NAME": "wgan", "WEIGHT": 1.0},
+            "GRADIENT_PENALTY": {"NAME": "wgan_gp", "WEIGHT": number(options, "lambda_gp")},
+            **{term: {**loss, "WEIGHT": weight} for term, loss in labels.items()},
+            "CYCLE_RECON": {"NAME": "l1", "WEIGHT": number(options, "lambda_rec")},
+        },
+        "DOMAINS": {name: {"CHANNELS": 3} for name in names},
+        "DATA": data,
+        "OPTIM": {
+            "DEFAULT": {"NAME": "adam", "LR": number(options, "g_lr"), "BETAS": betas},
+            "NETWORKS": {"DISCRIMINATOR": {"LR": number(options, "d_lr")}},
+            "SCHEDULE": schedule_of_options(options),
+        },
+        "ENGINE": {
+            "ITERATIONS": max(1, whole(options, "num_iters")),
+            "BATCH_SIZE": whole(options, "batch_size"),
+            "GRID_EVERY": whole(options, "sample_step"),
+            "SNAPSHOT_EVERY": whole(options, "model_save_step"),
+        },
     }
 
 

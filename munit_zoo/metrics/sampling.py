@@ -51,8 +51,9 @@ def chosen_ways(
 
     Raises UsageError for one that it does not know.
     """
-    every = [(s, t) for s in datasets for t in datasets if s != t]
-    known = [way for way in every if way in getattr(translator, "ways", every)]
+    every = [(s, t) for s in datasets for t in datasets]
+    others = [(s, t) for s, t in every if s != t]
+    known = [way for way in every if way in getattr(translator, "ways", others)]
     if ways is None:
         return known
     by_name = {f"{source}2{target}": (source, target) for source, target in known}

@@ -168,7 +168,7 @@ class Graph:
             domain = None if spec.domain is None else self._exchange_part(spec.domain)
             return Image(domain, twin(spec.like), twin(spec.paired_with))
         if isinstance(spec, Label):
-            return Label(self.exchange(spec.of))
+            return replace(spec, of=self.exchange(spec.of))
         return replace(spec, like=twin(spec.like))
 
     def _nodes(self, recipe: type) -> dict[str, Node]:

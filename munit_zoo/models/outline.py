@@ -131,6 +131,7 @@ class _Adversarial(AdversarialLoss):
 def _projected(value: Any) -> Tensor:
     # weighted, since what is normalised sums to a constant
     if isinstance(value, Tensor):
+        value = value if value.is_floating_point() else value.to(torch.get_default_dtype())
         count = max(1, value.numel())
         weights = torch.linspace(0.5, 1.5, count, device=value.device, dtype=value.dtype)
         return (value.reshape(-1) * weights).mean()

@@ -131,10 +131,11 @@ def _meta_input(
         domain: Domain = model.letters[spec.domain] if spec.domain else model.domains[0]
         return torch.empty(batch, domain.channels, *sizes[domain.name], device="meta")
     if isinstance(spec, Label):
-        attributes = getattr(model, "num_attributes", None)
-        if attributes is None:
+        if spec.attributes is None:
             return torch.empty(batch, dtype=torch.int64, device="meta")
-        return torch.empty(batch, attributes, device="meta")
+        count = spec.attributes
+        count = int(getattr(model, count)) if isinstance(count, str) else count
+        return torch.empty(batch, count, device="meta")
     like = spec.like
     shape = model.shape_of_draw(spec) if like is None else tuple(value_of(like).shape[1:])
     if spec.kind == "permutation":

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from munit_zoo.data.seeding import draw
-from munit_zoo.inputs import Draw, Image
+from munit_zoo.inputs import Draw, Image, Label
 from munit_zoo.models import Graph, Objective, TranslationModel, Values
 from munit_zoo.models.objective import reached_parameters, shape_of
 from munit_zoo.models.outline import example_domains, own_terms, seen, side_of
@@ -118,6 +118,7 @@ class Iteration:
                 read.slot.rstrip("'"): values.slots[read.slot]
                 for loss in code.losses
                 for read in loss.reads
+                if not _is_class(self.objective.graph, read.slot.rstrip("'"))
             }
             values.forget(code)
         return {"losses": losses, "values": seen}
@@ -127,6 +128,8 @@ class Iteration:
         graph, shapes = self.objective.graph, {**self.found.values, **output["values"]}
         for term, entries in _entries(graph).items():
             for entry in entries:
+                if any(_is_class(graph, name) for name in names_of(entry)):
+                    continue  # against logits, of another shape by their nature
                 values = [shapes[name] for name in names_of(entry)]
                 if not all(isinstance(value, Tensor) for value in values):
                     continue
@@ -210,6 +213,12 @@ def _looked_at(name: str, settings: Mapping[str, Any]) -> tuple[TranslationModel
     with torch.device("meta"):
         found = seen(build("model", name, settings, domains), BATCH)
     return model, found
+
+
+def _is_class(graph: Graph, name: str) -> bool:
+    """Whether a name is a label that is a number, and so no floating-point tensor."""
+    spec = graph.inputs.get(name)
+    return isinstance(spec, Label) and spec.attributes is None
 
 
 def _entries(graph: Graph) -> dict[str, list[Entry]]:

@@ -127,6 +127,50 @@ def test_bicyclegan(told, tmp_path, capsys):
 
 
 @pytest.mark.golden
+@pytest.mark.parametrize("told", ["by options", "by shapes"])
+def test_stargan(told, tmp_path, capsys):
+    folder = checkpoint("stargan")
+    words = ["--options", str(folder / "config.json")] if told == "by options" else []
+    run = imported("stargan", sorted(folder.glob("*.ckpt")), tmp_path / "run", *words)
+    assert "note: attributes are Black_Hair, Blond_Hair, Brown_Hair, Male, Young" in (
+        capsys.readouterr().out
+    )
+    golden = load_file(folder / "expected.safetensors")
+    model, x = mz.load_model(run), golden["x_real"]
+    found = {}
+    for index, target in enumerate(model.targets(golden["label"])):
+        assert torch.equal(target, golden[f"c_trg/{index}"])
+        found[f"x_fake/{index}"] = model.translate(x, "faces", target[:, None])[:, 0]
+    with torch.no_grad():
+        found["out_src"], found["out_cls"] = with_judges(run).networks()["discriminator"](x)
+    codes = model.encode_style(x, "faces")
+    assert torch.equal(codes, (found["out_cls"] > 0).float())
+    given = {name for name in golden if name.startswith(("c_trg/", "x_real", "label"))}
+    assert set(found) == set(golden) - given
+    errors = {name: error_of(value, golden[name]) for name, value in found.items()}
+    assert max(errors.values()) < CHECKPOINT_BOUND, errors
+    config = Run.open(run).resolved().config
+    assert {"by options": 3e-4, "by shapes": 1e-4}[told] == config.OPTIM.DEFAULT.LR
+    assert config.DATA.ATTRIBUTES == config.MODEL.ATTRIBUTES
+
+
+@pytest.mark.golden
+def test_stargan_of_another_data_set(tmp_path, capsys):
+    (file,) = checkpoint("stargan").glob("*-G.ckpt")
+    options = tmp_path / "options.yaml"
+    options.write_text("dataset: RaFD\nimage_size: 16\nd_repeat_num: 3\nd_conv_dim: 4\n")
+    run = imported("stargan", [file], tmp_path / "run", "--options", str(options))
+    assert "note: domains are A, B, C, D, E" in capsys.readouterr().out
+    assert len(mz.load_model(run).ways) == 20
+    options.write_text("selected_attrs: [Smiling]")
+    command = ["import", "stargan", str(file), "--out", str(tmp_path / "more")]
+    assert main([*command, "--options", str(options)]) == 2
+    assert "the networks know 5 attributes, the option selected_attrs has 1" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.golden
 def test_starganv2(tmp_path, capsys):
     folder = checkpoint("starganv2")
     small = [*SHAPES, "ENGINE.ITERATIONS=4", "DOMAINS={OUTLINES: {}, FILLED: {}, NIGHT: {}}"]

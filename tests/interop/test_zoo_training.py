@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from _golden_zoo import Case, cases, replay_dropout
+from _golden_zoo import FLOOR, Case, cases, replay_dropout
 from _replay import ADVERSARIAL, Replay, adam, directed
 from torch import Tensor
 
-from munit_zoo.interop import bicyclegan, cyclegan, starganv2
+from munit_zoo.config import bind
+from munit_zoo.interop import bicyclegan, cyclegan, stargan, starganv2
+from munit_zoo.models.stargan import targets as stargan_targets
 
 pytestmark = pytest.mark.golden
 
@@ -374,3 +376,123 @@ def test_bicyclegan(path, channels_last, share):
     if not two_steps:
         replay.final()
     replay.check()
+
+
+# StarGAN
+
+
+def stargan_tree(case: Case) -> dict[str, Any]:
+    c = case.config
+    nodes = stargan.settings_of_options(c)
+    told = nodes.pop("LABEL_DIM")
+    adam = {"NAME": "adam", "BETAS": [c["beta1"], c["beta2"]]}
+    bce, entropy = {"NAME": "attribute_bce"}, {"NAME": "cross_entropy"}
+    labels = {"CelebA": {"": bce}, "RaFD": {"": entropy}, "Both": {"_A": bce, "_B": entropy}}
+    names = {"CelebA": ["FACES"], "RaFD": [f"D{k}" for k in range(c["c_dim"])], "Both": "AB"}
+    return {
+        "MODEL": {**nodes, **stargan.model_of_options({**stargan.DEFAULTS, **c}, told)},
+        "LOSSES": {
+            "ADVERSARIAL": {"NAME": "wgan"},
+            "GRADIENT_PENALTY": {"NAME": "wgan_gp", "WEIGHT": c["lambda_gp"]},
+            **{
+                f"LABELS{of}": {**loss, "WEIGHT": c["lambda_cls"]}
+                for of, loss in labels[c["dataset"]].items()
+            },
+            "CYCLE_RECON": {"NAME": "l1", "WEIGHT": c["lambda_rec"]},
+        },
+        "DOMAINS": {name: {"CHANNELS": 3} for name in names[c["dataset"]]},
+        "OPTIM": {
+            "DEFAULT": {**adam, "LR": c["g_lr"]},
+            "NETWORKS": {"DISCRIMINATOR": {"LR": c["d_lr"]}},
+            "SCHEDULE": stargan.schedule_of_options(c),
+        },
+        "ENGINE": {"ITERATIONS": c["num_iters"], "BATCH_SIZE": c["batch_size"]},
+    }
+
+
+SETS = {"": "", "_a": "CelebA/", "_b": "RaFD/"}
+
+
+def stargan_losses(parts: dict[str, Tensor], of: str, recorded: dict[str, float]) -> dict[str, Any]:
+    d, g = f"discriminator{of}", f"generator{of}"
+    found = {
+        # ours is the sum of what theirs logs apart
+        "D/loss_real": parts[f"{d}/adversarial/d_fake{of}"] - recorded["D/loss_fake"],
+        "D/loss_cls": parts[f"{d}/labels{of}/y_real{of}"],
+        "D/loss_gp": parts[f"{d}/gradient_penalty/d_between{of}"],
+        "d_loss": parts[f"{d}/total"],
+    }
+    if f"{g}/total" in parts:
+        found |= {
+            "G/loss_fake": parts[f"{g}/adversarial/d_fake{of}"],
+            "G/loss_rec": parts[f"{g}/cycle_recon/x_cycle{of}"],
+            "G/loss_cls": parts[f"{g}/labels{of}/y_fake{of}"],
+            "g_loss": parts[f"{g}/total"],
+        }
+    assert ("g_loss" in found) == ("g_loss" in recorded)
+    return found
+
+
+STARGAN = [
+    pytest.param(c.values[0], *setting, marks=c.marks, id="-".join([c.id, *map(str, setting)]))
+    for c in cases("stargan")
+    for setting in ((True, "derived"), (False, "none"))
+]
+
+
+@pytest.mark.parametrize(("path", "channels_last", "share"), STARGAN)
+def test_stargan(path, channels_last, share):
+    case = Case(path)
+    c = case.config
+    tree = stargan_tree(case)
+    tree["ENGINE"] |= {"CHANNELS_LAST": channels_last, "SHARE": share}
+    sizes = {name.lower(): (c["image_size"],) * 2 for name in tree["DOMAINS"]}
+    replay = Replay(path, tree, sizes)
+    replay.load(
+        {"G": ("generator", stargan.NAMES["G"]), "D": ("discriminator", stargan.NAMES["D"])}
+    )
+    sets = {of: name for of, name in SETS.items() if (of == "") == (c["dataset"] != "Both")}
+    config = replay.training.config
+    schedule = bind("schedule", config.OPTIM.SCHEDULE)()
+    for step, losses in enumerate(case.info["losses"]):
+        factor = schedule.factor(step, config.ENGINE.ITERATIONS)
+        for group in replay.training.groups:
+            for settings in group.optimizer.param_groups:
+                settings["lr"] = group.rate * factor
+        inputs = {}
+        for of, name in sets.items():
+            given = case.under(f"step{step}/{name}".rstrip("/"))
+            label = given["label_org"]
+            inputs |= {f"x{of}": given["x_real"], f"y{of}": label, f"alpha{of}": given["alpha"]}
+            inputs[f"y_trg{of}"] = label[given["rand_idx"]]
+        parts = replay.training.step(inputs, step)
+        for of, name in sets.items():
+            recorded = losses[name.rstrip("/")] if name else losses
+            assert recorded["d_lr"] == pytest.approx(c["d_lr"] * factor, rel=1e-12)
+            for loss, value in stargan_losses(parts, of, recorded).items():
+                error = abs(float(value) - recorded[loss]) / max(abs(recorded[loss]), FLOOR)
+                replay.case.errors[f"step{step}/{name}{loss}"] = error
+    updates = replay.training.objective.graph.updates
+    for index, update in enumerate(updates):
+        net, of = update.name[0].upper(), update.name[-2:] if "_" in update.name else ""
+        first = c["n_critic"] - 1 if net == "G" else 0
+        replay.gradients(index, [net], f"step{first}/{SETS[of]}grad")
+    replay.final()
+    replay.check()
+
+
+@pytest.mark.parametrize("path", cases("stargan"))
+def test_stargans_protocol(path):
+    """The labels that images are translated to, of their own."""
+    case = Case(path)
+    if case.config["dataset"] == "RaFD":
+        for index, target in enumerate(case.row("test_labels")):
+            assert (target.argmax(dim=1) == index).all()
+        return
+    names = case.config["selected_attrs"]
+    label = case[
+        "step0/CelebA/label_org" if "step0/CelebA/label_org" in case else "step0/label_org"
+    ]
+    found = stargan_targets(label, names)
+    for ours, golden in zip(found, case.row("test_labels"), strict=True):
+        assert torch.equal(ours, golden)

@@ -60,6 +60,12 @@ SMALL = {
         "MODEL.DISCRIMINATOR.DIM=4",
         "MODEL.DISCRIMINATOR2.DIM=4",
     ),
+    "stargan/shapes": (
+        "MODEL.GENERATOR.DIM=4",
+        "MODEL.GENERATOR.BLOCKS=1",
+        "MODEL.DISCRIMINATOR.DIM=4",
+        "MODEL.CRITICS=1",
+    ),
     "starganv2/shapes": (
         *(
             f"MODEL.{network}.{key}"

@@ -76,6 +76,8 @@ def test_sharing_changes_no_number(name: str, share: str):
         ("cyclegan", 14, 14),
         ("pix2pix", 4, 4),
         ("bicyclegan", 10, 10),
+        ("stargan", 6, 7),
+        ("stargan_joint", 12, 14),
     ],
 )
 def test_calls_of_networks_an_iteration(name: str, derived: int, original: int):

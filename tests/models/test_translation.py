@@ -7,13 +7,24 @@ import threading
 import numpy as np
 import pytest
 import torch
-from _recipes import bicyclegan, cyclegan, munit, pix2pix, starganv2, unit
+from _recipes import (
+    bicyclegan,
+    cyclegan,
+    munit,
+    pix2pix,
+    stargan,
+    stargan_attributes,
+    stargan_joint,
+    starganv2,
+    unit,
+)
 
 import munit_zoo as mz
 from munit_zoo.config import load_config
 from munit_zoo.domains import Domain
-from munit_zoo.errors import ConfigError, UsageError
+from munit_zoo.errors import ConfigError, ContractError, UsageError
 from munit_zoo.models.munit import Munit
+from munit_zoo.registry import slot
 
 
 @pytest.fixture
@@ -194,6 +205,41 @@ def test_a_paired_recipe_translates_in_drawn_codes_and_in_those_of_examples():
     assert torch.equal(found[1, 2:], model.generator(x[1:], codes[2:]))
     drawn = model.translate(x, "night", 2)
     assert not torch.equal(drawn[:, 0], drawn[:, 1])
+
+
+def test_attributes_are_codes():
+    model = stargan_attributes().eval()
+    x = images(2, 3, 16, 16)
+    y = torch.tensor([[1.0, 0, 0], [0, 1, 1]])
+    blond, grey, smiling = model.targets(y)
+    assert (blond.tolist(), grey.tolist()) == ([[1, 0, 0], [1, 0, 1]], [[0, 1, 0], [0, 1, 1]])
+    assert smiling.tolist() == [[1, 0, 1], [0, 1, 0]]
+    found = model.translate(x, "day", smiling[:, None])
+    assert torch.equal(found[:, 0], model.generator(x, smiling))
+    drawn = model.sample_styles(20, torch.Generator().manual_seed(0))
+    assert set(drawn.flatten().tolist()) == {0.0, 1.0}
+    assert set(model.encode_style(x, "day").flatten().tolist()) <= {0.0, 1.0}
+
+
+def test_two_sets_of_labels_translate_into_each_other():
+    model = stargan_joint().eval()
+    x = images(1, 3, 16, 16)
+    codes = model.sample_styles(8, torch.Generator().manual_seed(0), to="night")
+    assert torch.equal(codes[:, :2], torch.zeros(8, 2))
+    assert torch.equal(codes[:, 2:5].sum(dim=1), torch.ones(8))
+    assert torch.equal(codes[:, 5:], torch.tensor([[0.0, 1]]).expand(8, 2))
+    for source in ("day", "night"):
+        found = model.translate(x, "night", codes[:1], source=source)
+        assert torch.equal(found[:, 0], model.generator(x, codes[:1]))
+
+
+def test_a_discriminator_that_tells_other_labels_is_refused():
+    with pytest.raises(
+        ContractError, match=r"tells 5 labels, .* 3: set MODEL.DISCRIMINATOR.LABELS=3"
+    ):
+        stargan(discriminator=slot("stargan", size=16, labels=5, dim=2, layers=2))
+    with pytest.raises(ContractError, match="tells 0 labels, and there are 3; `stargan` does"):
+        stargan(discriminator=slot("patch"))
 
 
 def test_padding_leaves_the_rest_alone(multi):

@@ -18,6 +18,8 @@ from munit_zoo.registry import NORMS, REGISTRIES, slot
 from munit_zoo.testing import ConformanceError, check_component, checks, checks_of
 
 STARGANV2 = {"size": 64, "channel_budget": 256, "max_dim": 8}
+JUDGE = {"size": 16, "dim": 4, "layers": 3}
+STARGAN = {"generator": slot("stargan", dim=4, blocks=1)}
 SMALL = {
     "content_encoder:resnet": {"dim": 8, "blocks": 1},
     "content_encoder:timm": {"model": "resnet10t", "out_index": 1},
@@ -68,6 +70,9 @@ SMALL = {
         "discriminator": slot("multiscale_patchgan", dim=4, layers=2),
         "discriminator2": slot("multiscale_patchgan", dim=4, layers=2),
     },
+    "model:stargan": STARGAN | {"discriminator": slot("stargan", labels=3, **JUDGE)},
+    "model:stargan_attributes": STARGAN | {"discriminator": slot("stargan", labels=5, **JUDGE)},
+    "model:stargan_joint": STARGAN | {"discriminator": slot("stargan", labels=13, **JUDGE)},
     "model:starganv2": {
         "generator": slot("starganv2", **STARGANV2),
         "mapping": slot("starganv2", dim=8),
