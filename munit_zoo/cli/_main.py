@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--from", dest="source", help="the inputs' domain, where there are several"
     )
-    command.add_argument("--styles", type=int, default=10, help="styles drawn an input (10)")
+    command.add_argument("--styles", type=int, help="styles drawn an input (10)")
     command.add_argument(
         "--style-image", type=Path, nargs="+", default=[], help="examples whose styles to take"
     )
@@ -155,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, help="folder (RUN/translations)")
     command.add_argument("--grid", action="store_true", help="also one image of all of them")
     command.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    _averaged(command)
     _device(command)
     _plugin(command)
 
@@ -176,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seeds", type=int, nargs="+", default=[], metavar="SEED", help="of styles: one after all"
     )
     _weights(command)
+    _averaged(command)
     command.add_argument("--out", type=Path, metavar="FILE.json", help="add the scores to a file")
     _device(command)
     _plugin(command)
@@ -334,6 +336,13 @@ def _config(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", help="a shipped name, or a path ending in .yaml")
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     _plugin(command)
+
+
+def _averaged(command: argparse.ArgumentParser) -> None:
+    """Which of a run's weights to use."""
+    command.add_argument(
+        "--no-ema", dest="ema", action="store_false", help="the last weights, not their average"
+    )
 
 
 def _weights(command: argparse.ArgumentParser, *, download: bool = True) -> None:
