@@ -271,7 +271,7 @@ def _parser() -> argparse.ArgumentParser:
             "--config",
             type=Path,
             metavar="FILE",
-            help="of its training: YAML or JSON" if name == "starganv2" else "train_opt.txt",
+            help=_OPTIONS.get(name, "train_opt.txt"),
         )
         command.add_argument("--out", type=Path, required=True, metavar="RUN", help="the new run")
         command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
@@ -282,10 +282,13 @@ def _parser() -> argparse.ArgumentParser:
 _SYSTEMS = {
     "cyclegan": "…_net_{G_A,G_B,D_A,D_B}.pth, or …_net_G.pth alone",
     "pix2pix": "…_net_{G,D}.pth",
+    "bicyclegan": "…_net_{G,E,D,D2}.pth",
     "starganv2": "…_{nets,nets_ema,optims}.ckpt",
     "cut": "…_net_{G,D,F}.pth, also FastCUT's",
 }
 """Systems whose checkpoints are imported, and what their files are called."""
+_OPTIONS = {"bicyclegan": "opt.txt", "starganv2": "of its training: YAML or JSON"}
+"""The file of a training's options, where it is not called train_opt.txt."""
 
 
 def _bench(command: argparse.ArgumentParser) -> None:
