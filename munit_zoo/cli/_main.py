@@ -231,6 +231,18 @@ def _parser() -> argparse.ArgumentParser:
     _weights(command)
     _device(command)
 
+    command = _add(commands, "runs", "_run:runs", "the runs in a folder: state, losses, size")
+    command.add_argument(
+        "folder", type=Path, nargs="?", default=Path(), help="searched to any depth"
+    )
+    _plugin(command)
+
+    command = _add(commands, "weights", "_run:weights", "a run of another's weights alone")
+    command.add_argument("path", metavar="RUN", type=Path, help="a run's or snapshot's folder")
+    command.add_argument("--out", type=Path, required=True, metavar="RUN", help="the new run")
+    command.add_argument("--no-ema", action="store_true", help="not the averaged weights")
+    _plugin(command)
+
     command = _add(commands, "samples", "_run:samples", "write images of a config's dataset")
     _config(command)
     command.add_argument("--domain", required=True, help="as a")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from munit_zoo.errors import counted, duration
 
@@ -302,6 +303,54 @@ def _told() -> Iterator[Callable[[str], None]]:
         return
     with console.status("") as status:
         yield lambda text: status.update(text)
+
+
+def runs(chosen: argparse.Namespace) -> int:
+    """`munit-zoo runs`. Exit status 2 where some run cannot be read."""
+    from munit_zoo.engine.inventory import survey
+
+    found = survey(chosen.folder)
+    if not found:
+        print(f"no run in {chosen.folder}")
+        return 0
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    for column in ("run", "state", "recipe", "iteration", "snapshots", "size", "last losses"):
+        right = column in ("iteration", "snapshots", "size")
+        table.add_column(column, justify="right" if right else "left", no_wrap=not right)
+    for one in found:
+        inside = one.folder.relative_to(chosen.folder)
+        table.add_row(
+            Text(str(one.folder if inside == Path() else inside)),
+            one.state,
+            one.recipe,
+            f"{one.iteration} of {one.iterations}" if one.iterations else "",
+            f"{one.snapshots}, best {one.best}" if one.best is not None else f"{one.snapshots}",
+            _bytes(one.size),
+            " ".join(f"{name} {value:.3g}" for name, value in one.losses.items()),
+        )
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    broken = [one for one in found if one.problem]
+    for one in broken:
+        print(f"{one.folder}: {one.problem}", file=sys.stderr)
+    return 2 if broken else 0
+
+
+def _bytes(count: int) -> str:
+    """A size to read: `3.4 MB`."""
+    value, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB"):  # noqa: B007  (the unit of the last turn is the answer)
+        if value < 1000:
+            break
+        value /= 1000
+    return f"{value:.3g} {unit}"
+
+
+def weights(chosen: argparse.Namespace) -> None:
+    """`munit-zoo weights`."""
+    from munit_zoo.engine.inventory import export_weights
+
+    run, size = export_weights(chosen.path, chosen.out, ema=not chosen.no_ema)
+    print(f"{_bytes(size)} in {run.folder}: translate, evaluate and --init-from take it")
 
 
 def samples(chosen: argparse.Namespace) -> None:

@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision.amp import MixedPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
+from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 
 from munit_zoo.errors import UsageError
@@ -22,13 +24,14 @@ __all__ = [
     "allow_unused_parameters",
     "choose_device",
     "ddp_strategy",
+    "is_half",
     "leave_group",
     "make_fabric",
     "plain_errors",
 ]
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["fp32", "tf32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
 
 def choose_device(device: str) -> str:
@@ -55,7 +58,8 @@ def make_fabric(device: str, precision: Precision, *, devices: int = 1) -> Fabri
     """Fabric on a device (as `choose_device` reads it).
 
     precision: `tf32` allows TensorFloat-32 in CUDA's convolutions and matrix products, `fp32`
-    forbids it, `bf16` computes under autocast.
+    forbids it, `bf16` and `fp16` compute under autocast. Of `fp16` the losses are scaled, which is
+    the trainer's part: a scale an update.
     """
     accelerator = choose_device(device)
     if devices < 1:
@@ -73,12 +77,27 @@ def make_fabric(device: str, precision: Precision, *, devices: int = 1) -> Fabri
     options: dict[str, Any] = {}
     if devices > 1:
         options["strategy"] = ddp_strategy()
-    return Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        precision="bf16-mixed" if precision == "bf16" else "32-true",
-        **options,
-    )
+    if precision == "fp16":
+        options["plugins"] = [_Half(accelerator)]
+    else:
+        options["precision"] = "bf16-mixed" if precision == "bf16" else "32-true"
+    return Fabric(accelerator=accelerator, devices=devices, **options)
+
+
+class _Half(MixedPrecision):
+    """fp16 under autocast, on every device. Fabric's own has one scale for all optimizers and
+    changes it with each of their steps, between those of one backward."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__("16-mixed", device, scaler=GradScaler(device, enabled=False))
+
+    def optimizer_step(self, optimizer: Any, **kwargs: Any) -> Any:
+        return optimizer.step(**kwargs)
+
+
+def is_half(fabric: Fabric) -> bool:
+    """Whether a fabric computes in fp16, so that losses are to be scaled."""
+    return isinstance(fabric.strategy.precision, _Half)
 
 
 class _DataParallel(DDPStrategy):

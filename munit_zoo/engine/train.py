@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from munit_zoo.config import Resolved
 from munit_zoo.data.seeding import rng
 from munit_zoo.engine.devices import leave_group, make_fabric, plain_errors
+from munit_zoo.engine.finite import Diverged
 from munit_zoo.engine.runs import Run
 from munit_zoo.engine.session import Progress, Session, Silent
 from munit_zoo.engine.setup import Opening, Setup, open_training, set_up
@@ -99,18 +100,24 @@ def _iterate(
         ) as session,
     ):
         session.begin(setup.notes)
-        batches = setup.stream.batches(state.iteration, engine.ITERATIONS)
-        try:
-            for images in together(batches, stop, fabric):
-                rate = setup.rates.set(state.iteration)
-                _seed_everything(engine.SEED, state.iteration, fabric.global_rank)
-                inputs = setup.inputs(images, state.iteration)
-                losses = setup.trainer.step(inputs, state.iteration)
-                state.advance()
-                session.record(losses, rate)
-        except DataError as error:  # an image: in every process, before the same iteration
-            return state.iteration, session.end(error)
-        return state.iteration, session.end()
+        while True:
+            batches = setup.stream.batches(state.feed, engine.ITERATIONS + state.passed_over)
+            try:
+                for images in together(batches, stop, fabric):
+                    rate = setup.rates.set(state.iteration)
+                    _seed_everything(engine.SEED, state.feed, fabric.global_rank)
+                    inputs = setup.inputs(images, state.feed)
+                    losses = setup.trainer.step(inputs, state.iteration)
+                    state.advance()
+                    session.record(losses, rate, setup.trainer.skipped)
+            except DataError as error:  # an image: in every process, before the same iteration
+                return state.iteration, session.end(error)
+            except Diverged as found:  # in every process, too
+                if engine.ON_NAN == "rollback" and session.roll_back(found):
+                    setup.trainer.restored()
+                    continue
+                return state.iteration, session.diverged(found)
+            return state.iteration, session.end()
 
 
 def _seed_everything(seed: int, iteration: int, rank: int) -> None:
