@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from munit_zoo.errors import counted, duration
+from munit_zoo.errors import counted, duration, sized
 
 if TYPE_CHECKING:
     from munit_zoo.engine.importing import Imported
@@ -325,7 +325,7 @@ def runs(chosen: argparse.Namespace) -> int:
             one.recipe,
             f"{one.iteration} of {one.iterations}" if one.iterations else "",
             f"{one.snapshots}, best {one.best}" if one.best is not None else f"{one.snapshots}",
-            _bytes(one.size),
+            sized(one.size),
             " ".join(f"{name} {value:.3g}" for name, value in one.losses.items()),
         )
     Console(width=None if sys.stdout.isatty() else 200).print(table)
@@ -335,22 +335,12 @@ def runs(chosen: argparse.Namespace) -> int:
     return 2 if broken else 0
 
 
-def _bytes(count: int) -> str:
-    """A size to read: `3.4 MB`."""
-    value, unit = float(count), "B"
-    for unit in ("B", "kB", "MB", "GB"):  # noqa: B007  (the unit of the last turn is the answer)
-        if value < 1000:
-            break
-        value /= 1000
-    return f"{value:.3g} {unit}"
-
-
 def weights(chosen: argparse.Namespace) -> None:
     """`munit-zoo weights`."""
     from munit_zoo.engine.inventory import export_weights
 
     run, size = export_weights(chosen.path, chosen.out, ema=not chosen.no_ema)
-    print(f"{_bytes(size)} in {run.folder}: translate, evaluate and --init-from take it")
+    print(f"{sized(size)} in {run.folder}: translate, evaluate and --init-from take it")
 
 
 def samples(chosen: argparse.Namespace) -> None:

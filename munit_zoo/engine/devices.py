@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from munit_zoo.errors import UsageError
 
 __all__ = [
+    "LESS",
     "Device",
     "Precision",
     "allow_unused_parameters",
@@ -161,11 +162,11 @@ def plain_errors() -> Iterator[None]:
         where = f"{error.filename}: " if error.filename is not None else ""
         raise UsageError(f"{where}{error.strerror or error}") from error
     except MemoryError as error:
-        raise UsageError(f"memory is short. {_LESS}") from error
+        raise UsageError(f"memory is short. {LESS}") from error
     except RuntimeError as error:
         text = str(error)
         if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text:
-            raise UsageError(f"memory is short: {text.splitlines()[0]}. {_LESS}") from error
+            raise UsageError(f"memory is short: {text.splitlines()[0]}. {LESS}") from error
         if any(word in text for word in _GONE):
             raise UsageError(
                 "another process of this training is gone: it was killed, or its own message says "
@@ -174,8 +175,10 @@ def plain_errors() -> Iterator[None]:
         raise
 
 
-_LESS = (
-    "What needs less: a smaller ENGINE.BATCH_SIZE, DATA.CROP or DATA.SIZE, ENGINE.PRECISION=bf16, "
-    "ENGINE.SHARE=none, fewer ENGINE.WORKERS, smaller networks (DIM, BLOCKS)"
+LESS = (
+    "What needs less: ENGINE.ACCUMULATE=2 and more (the same batch in parts), "
+    "ENGINE.RECOMPUTE=true, ENGINE.PRECISION=bf16 or fp16, a smaller ENGINE.BATCH_SIZE, "
+    "DATA.CROP or DATA.SIZE, ENGINE.SHARE=none, fewer ENGINE.WORKERS, smaller networks (DIM, "
+    "BLOCKS)"
 )
 _GONE = ("gloo/transport", "Gloo", "NCCL error", "ncclRemoteError")

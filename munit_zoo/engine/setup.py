@@ -97,6 +97,7 @@ class Setup:
     stream: Batches
     datasets: Mapping[str, Mapping[str, Dataset] | None]
     inputs: Inputs
+    rehearsal: Rehearsal
     notes: list[str] = field(default_factory=list)
 
 
@@ -289,7 +290,7 @@ def set_up(
         fabric.device,
         layout,
     )
-    return Setup(run, state, trainer, rates, stream, datasets, inputs, notes)
+    return Setup(run, state, trainer, rates, stream, datasets, inputs, rehearsal, notes)
 
 
 def check_engine(config: Config) -> None:

@@ -27,7 +27,14 @@ from munit_zoo.engine.state import set_buffer
 from munit_zoo.errors import UsageError
 from munit_zoo.models import Code, Objective, TranslationModel, Values
 
-__all__ = ["PATIENCE", "Trainer", "TrainingGroup", "build_optimizers", "draw_inputs"]
+__all__ = [
+    "PATIENCE",
+    "Trainer",
+    "TrainingGroup",
+    "build_optimizers",
+    "draw_inputs",
+    "parts_of",
+]
 
 PATIENCE = 20
 """Iterations in a row that may be left out."""
@@ -218,7 +225,7 @@ class Trainer:
 
         watched: whether each update is looked at before its step.
         """
-        shares = [Values(part) for part in _parts(inputs, self.accumulate)]
+        shares = [Values(part) for part in parts_of(inputs, self.accumulate)]
         found: dict[str, Tensor] = {}
         left_out: str | None = None
         for code in self.objective.codes(pattern):
@@ -316,7 +323,7 @@ class Trainer:
                 nn.utils.clip_grad_norm_(network.parameters(), limit)
 
 
-def _parts(inputs: Mapping[str, Tensor], count: int) -> list[Mapping[str, Tensor]]:
+def parts_of(inputs: Mapping[str, Tensor], count: int) -> list[Mapping[str, Tensor]]:
     """A batch in equal parts; draws that all samples share go to each of them."""
     if count == 1:
         return [inputs]

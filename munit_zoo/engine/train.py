@@ -17,6 +17,7 @@ from munit_zoo.config import Resolved
 from munit_zoo.data.seeding import rng
 from munit_zoo.engine.devices import leave_group, make_fabric, plain_errors
 from munit_zoo.engine.finite import Diverged
+from munit_zoo.engine.memory import memory_notes
 from munit_zoo.engine.runs import Run
 from munit_zoo.engine.session import Progress, Session, Silent
 from munit_zoo.engine.setup import Opening, Setup, open_training, set_up
@@ -99,7 +100,7 @@ def _iterate(
             setup.run, opening.config, fabric, state, setup.datasets, progress, stop
         ) as session,
     ):
-        session.begin(setup.notes)
+        session.begin([*setup.notes, *memory_notes(opening.config, setup.rehearsal, fabric)])
         while True:
             batches = setup.stream.batches(state.feed, engine.ITERATIONS + state.passed_over)
             try:

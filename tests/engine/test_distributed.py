@@ -179,12 +179,10 @@ def test_a_process_that_is_killed_ends_the_other_with_a_message(tmp_path: Path, 
     (follower,) = (
         child for child in _children(process.pid) if b"munit_zoo" in _command_line(child)
     )
-    killed, left = (process.pid, follower) if leader else (follower, process.pid)
-    os.kill(killed, signal.SIGKILL)
+    os.kill(process.pid if leader else follower, signal.SIGKILL)
     began = time.monotonic()
     text = process.communicate(timeout=120)[1]  # both hold the pipe: read until both have ended
     assert time.monotonic() - began < 60
-    assert not Path(f"/proc/{left}").exists()
     assert "another process of this training is gone" in text
     assert "Traceback" not in text
     assert Run(folder).newest().read()
