@@ -118,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="all",
         help="find the images, too, and open the first of each domain, or all",
     )
+    command.add_argument("--memory", action="store_true", help="estimate what training takes")
     command = _add(actions, "diff", "_show:config_diff", "what differs between two configs")
     _config(command)
 
@@ -230,6 +231,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     _weights(command)
     _device(command)
+
+    command = _add(commands, "pack", "_run:pack", "a folder of images as tar shards (WebDataset)")
+    command.add_argument("folder", type=Path, help="as image_folder has it: trainA, train/day, …")
+    command.add_argument("--out", type=Path, required=True, metavar="SHARDS", help="a new folder")
+    command.add_argument("--megabytes", type=float, default=100, help="of a shard, about (100)")
 
     command = _add(commands, "runs", "_run:runs", "the runs in a folder: state, losses, size")
     command.add_argument(

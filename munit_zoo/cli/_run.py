@@ -335,6 +335,20 @@ def runs(chosen: argparse.Namespace) -> int:
     return 2 if broken else 0
 
 
+def pack(chosen: argparse.Namespace) -> None:
+    """`munit-zoo pack`."""
+    from munit_zoo.data.webdataset import pack as run_packing
+    from munit_zoo.errors import UsageError
+
+    if not 0 < chosen.megabytes < math.inf:
+        raise UsageError(f"--megabytes {chosen.megabytes:g}: a size above 0 is due")
+    for group, (images, shards) in run_packing(
+        chosen.folder, chosen.out, megabytes=chosen.megabytes
+    ).items():
+        print(f"{group or '.'}: {counted(images, 'image')} in {counted(shards, 'shard')}")
+    print(f"train on them with: 'DATA={{NAME: webdataset, ROOT: {chosen.out}, …}}'")
+
+
 def weights(chosen: argparse.Namespace) -> None:
     """`munit-zoo weights`."""
     from munit_zoo.engine.inventory import export_weights

@@ -317,7 +317,8 @@ def config_check(chosen: argparse.Namespace) -> None:
     _print_updates(rehearsal.objective)
     for name in rehearsal.unreached_networks():
         print(f"frozen, no active term reaches it: {name}")
-    _print_memory(config, rehearsal)
+    if chosen.memory:
+        _print_memory(config, rehearsal)
     if chosen.data:
         found = _check_images(data, domains_of(config), every=chosen.data == "all")
         from munit_zoo.engine.setup import stream_of
