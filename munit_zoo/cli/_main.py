@@ -134,7 +134,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--force", action="store_true", help="resume with a config that differs in what matters"
     )
-    command.add_argument("--devices", type=int, default=1, help="processes, one device each")
+    command.add_argument("--devices", type=int, help="processes here, one device each (1)")
+    command.add_argument(
+        "--nodes", type=int, help="machines (1); torchrun and srun say both themselves"
+    )
     _device(command)
     _plugin(command)
 

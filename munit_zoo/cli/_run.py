@@ -103,6 +103,7 @@ def train(chosen: argparse.Namespace) -> int:
             init_from=chosen.init_from,
             device=chosen.device,
             devices=chosen.devices,
+            nodes=chosen.nodes,
             plugins=chosen.plugin or (),
             progress=bar,
             force=chosen.force,

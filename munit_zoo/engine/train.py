@@ -49,7 +49,8 @@ def train(
     resume_from: Path | None = None,
     init_from: Path | None = None,
     device: str = "auto",
-    devices: int = 1,
+    devices: int | None = None,
+    nodes: int | None = None,
     plugins: Sequence[Path] = (),
     progress: Progress | None = None,
     force: bool = False,
@@ -60,7 +61,9 @@ def train(
     resume: go on from the newest snapshot; everything is as if training had never stopped.
     resume_from: the same from any snapshot, of any run, in a new run's folder.
     init_from: a run or snapshot whose weights to start from, and nothing else.
-    device: `auto`, `cpu`, `cuda` or `mps`. devices: number of processes, one device each.
+    device: `auto`, `cpu`, `cuda` or `mps`. devices: processes on this machine,
+    one device each; nodes: machines, each of which starts this. None: what torchrun or srun
+    started, else one.
     plugins: local files whose components are in use, for the run's record.
     force: resume with a config that differs in more than may change (`config.free_on_resume`).
 
@@ -73,7 +76,7 @@ def train(
     began = time.perf_counter()
     with plain_errors(), _own_chance():
         opening = open_training(folder, resolved, resume, resume_from, init_from, force)
-        fabric = make_fabric(device, opening.config.ENGINE.PRECISION, devices=devices)
+        fabric = make_fabric(device, opening.config.ENGINE.PRECISION, devices=devices, nodes=nodes)
         fabric.launch()
         try:
             with leave_group(fabric), ExitStack() as claims:
