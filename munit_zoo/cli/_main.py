@@ -191,6 +191,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--out", type=Path, metavar="FILE", help="instead of printing it")
 
+    _ablate(
+        _add(commands, "ablate", "_comparison:ablate", "train and score the variants of a plan")
+    )
+
     classifier = commands.add_parser("classifier", help="classifiers for the metric cis")
     classifier.set_defaults(run="_show:config_help", parser=classifier)
     actions = classifier.add_subparsers(title="actions", metavar="ACTION")
@@ -284,6 +288,42 @@ _SYSTEMS = {
     "cut": "…_net_{G,D,F}.pth, also FastCUT's",
 }
 """Systems whose checkpoints are imported, and what their files are called."""
+
+
+def _ablate(command: argparse.ArgumentParser) -> None:
+    command.add_argument("plan", metavar="PLAN", help="a shipped name (paper_table1), or a .yaml")
+    command.add_argument("--out", type=Path, metavar="DIR", help="its folder (ablations/PLAN)")
+    command.add_argument("--dry-run", action="store_true", help="say what would be done")
+    command.add_argument(
+        "--from",
+        dest="from_results",
+        choices=["results"],
+        help="run nothing: make tables, plots and page of what is there",
+    )
+    command.add_argument(
+        "--launcher",
+        choices=["local", "submitit", "print"],
+        default="local",
+        help="here, by Slurm (or submitit's local one), or print a command a cell (local)",
+    )
+    command.add_argument(
+        "--jobs", type=int, metavar="N", help="processes, or jobs at a time (one a GPU, else one)"
+    )
+    command.add_argument("--cluster", help="submitit's: slurm, local (what there is)")
+    command.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="submitit's: timeout_min=240, slurm_partition=gpu, gpus_per_node=1, …",
+    )
+    command.add_argument(
+        "--cell", action="append", default=[], metavar="KEY", help="work on this cell alone"
+    )
+    command.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    _weights(command)
+    _device(command)
+    _plugin(command)
 
 
 def _bench(command: argparse.ArgumentParser) -> None:

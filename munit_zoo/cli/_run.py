@@ -7,8 +7,7 @@ import math
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from munit_zoo.cli._told import told
 from munit_zoo.errors import counted, duration
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def evaluate(chosen: argparse.Namespace) -> None:
         styles=chosen.styles,
         seeds=tuple(chosen.seeds),
     )
-    with _told() as tell:
+    with told() as tell:
         reports = run_evaluation(
             paths,
             choice,
@@ -250,7 +250,7 @@ def train_classifier(chosen: argparse.Namespace) -> None:
         head_only=chosen.head_only,
         seed=chosen.seed,
     )
-    with looking_in(*chosen.weights_dir), _told() as tell:
+    with looking_in(*chosen.weights_dir), told() as tell:
         done = run_training(
             chosen.folder,
             chosen.out,
@@ -272,7 +272,7 @@ def perceptual_study(chosen: argparse.Namespace) -> None:
     from munit_zoo.engine.perceptual_study import perceptual_study as run_study
     from munit_zoo.weights import looking_in
 
-    with looking_in(*chosen.weights_dir, download=chosen.download), _told() as tell:
+    with looking_in(*chosen.weights_dir, download=chosen.download), told() as tell:
         study = run_study(
             chosen.folder_a,
             chosen.folder_b,
@@ -291,17 +291,6 @@ def perceptual_study(chosen: argparse.Namespace) -> None:
     )
     print(study.markdown(), end="")
     print(f"page: {chosen.out / 'index.html'}")
-
-
-@contextmanager
-def _told() -> Iterator[Callable[[str], None]]:
-    """Progress on stderr: one line that changes in a terminal, lines elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda text: print(text, file=sys.stderr)
-        return
-    with console.status("") as status:
-        yield lambda text: status.update(text)
 
 
 def samples(chosen: argparse.Namespace) -> None:

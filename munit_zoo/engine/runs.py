@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from torch import Tensor
 from munit_zoo._version import __version__
 from munit_zoo.config import Config, Resolved, free_on_resume, resolve
 from munit_zoo.engine.acceleration import memory_format
+from munit_zoo.engine.locks import Busy, holding
 from munit_zoo.engine.state import Captured, drop_network, load_into, upgrade
 from munit_zoo.errors import CheckpointError, ConfigError, MunitZooError, Problem, UsageError
 from munit_zoo.models import TranslationModel, create_model, translating_networks
@@ -271,22 +271,15 @@ class Run:
         not inherit it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.folder / "run.lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if not _lock(handle):
-                holder = os.read(handle, 200).decode(errors="replace").strip()
-                raise UsageError(
-                    f"{self.folder} is being trained by another process"
-                    + (f" ({holder})" if holder else "")
-                    + ": wait for it, or choose another folder"
-                )
-            os.ftruncate(handle, 0)
-            os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-            _held.add(handle)
-            yield
-        finally:
-            _held.discard(handle)
-            os.close(handle)
+            with holding(self.folder / "run.lock"):
+                yield
+        except Busy as busy:
+            holder = f" ({busy})" if str(busy) else ""
+            raise UsageError(
+                f"{self.folder} is being trained by another process{holder}: wait for it, or "
+                "choose another folder"
+            ) from None
 
     def clean(self) -> None:
         """Remove what an interrupted writer left. For the holder of the lock."""
@@ -373,36 +366,6 @@ class Run:
 
 
 _FORMER = ".former-"
-_held: set[int] = set()  # handles of locks
-
-
-def _let_go() -> None:
-    for handle in _held:
-        os.close(handle)
-    _held.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
-
-
-def _lock(handle: int) -> bool:
-    """Whether a lock on an open file could be had."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def provenance(resolved: Resolved) -> dict[str, Any]:

@@ -84,6 +84,10 @@ class Fidelity:
         self.neighbours, self.dense = neighbours, dense
         self.channels, self.ways, self.batch, self.seed = channels, ways, batch, seed
 
+    def check(self) -> None:
+        """Raises WeightsError where the extractor's weights are absent."""
+        self.extractor().load("cpu")
+
     def evaluate(
         self,
         translator: Translator,

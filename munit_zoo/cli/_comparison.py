@@ -1,0 +1,63 @@
+"""Commands that set runs against each other: ablate, compare, study."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from typing import Any
+
+from munit_zoo.errors import UsageError
+
+FAILED = 1
+"""Exit status where a cell of an ablation failed."""
+
+
+def ablate(chosen: argparse.Namespace) -> int:
+    """`munit-zoo ablate`: 0 done, 1 where cells failed, 75 where it was asked to end."""
+    from munit_zoo.comparison.ablate import Launch, ablate_cells
+    from munit_zoo.comparison.ablate import ablate as run_ablation
+    from munit_zoo.comparison.cells import Work
+    from munit_zoo.engine.signals import RESUME_ME
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    plugins = tuple(file.resolve() for file in chosen.plugin or ())
+    weights = tuple(folder.resolve() for folder in chosen.weights_dir)
+    work = Work(chosen.device, weights, chosen.download, plugins, _line)
+    if chosen.cell or chosen.worker:
+        if chosen.out is None:
+            raise UsageError("--cell works in an ablation's folder: name it with --out")
+        done = ablate_cells(chosen.plan, chosen.out, work, chosen.cell)
+        return RESUME_ME if done.ended else FAILED if done.failed else 0
+    launch = Launch(chosen.launcher, chosen.jobs, chosen.cluster, dict(map(_option, chosen.option)))
+    done = run_ablation(
+        chosen.plan,
+        chosen.out,
+        launch,
+        work,
+        dry_run=chosen.dry_run,
+        remake=chosen.from_results is not None,
+    )
+    print(done.commands, end="")
+    if done.ended:
+        _line("stopped and saved: the same command goes on")
+        return RESUME_ME
+    if done.table is None or done.page is None:
+        return 0
+    print((done.out / "table.md").read_text(encoding="utf-8"))
+    for line in done.failed:
+        print(f"failed: {line}", file=sys.stderr)
+    print(f"page: {done.page}")
+    return FAILED if done.failed else 0
+
+
+def _line(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """`timeout_min=60`, for submitit: numbers as numbers."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--option {text!r}: write KEY=VALUE, as timeout_min=60")
+    return key, int(value) if value.lstrip("-").isdigit() else value
