@@ -21,6 +21,7 @@ from munit_zoo._version import __version__
 
 if TYPE_CHECKING:
     from munit_zoo.api import (
+        ablate,
         create_model,
         describe,
         evaluate,
@@ -48,6 +49,7 @@ __all__ = [
     "TranslationModel",
     "Unit",
     "__version__",
+    "ablate",
     "create_model",
     "describe",
     "errors",

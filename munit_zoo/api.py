@@ -10,7 +10,7 @@ from munit_zoo.errors import UsageError
 from munit_zoo.registry import MODELS, Description, registry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from munit_zoo.models import TranslationModel
 
 __all__ = [
+    "ablate",
     "create_model",
     "describe",
     "evaluate",
@@ -140,6 +141,37 @@ def evaluate(
         out=None if out is None else Path(out),
         device=device,
     )
+
+
+def ablate(
+    plan: str | Path | Mapping[str, Any],
+    *,
+    out: str | Path | None = None,
+    jobs: int | None = None,
+    weights_dir: str | Path | None = None,
+    device: str = "auto",
+) -> list[dict[str, Any]]:
+    """Train and score what an ablation lacks, and make its page, as `munit-zoo ablate` does.
+
+    plan: a shipped plan's name, a path, or a tree of plain data. out: its folder
+    (`ablations/<name>`). jobs: processes.
+
+    Returns the table as records: variant, direction, metric, score, mean, sd, n, values by seed,
+    the difference to the base with its interval, and whether that holds 0. Costs are records of the
+    metric `cost`. Cells that failed are not among them; the page names them. Raises ConfigError,
+    before anything is trained, for a plan any cell of which cannot be.
+    """
+    from munit_zoo.comparison.ablate import Launch
+    from munit_zoo.comparison.ablate import ablate as run_ablation
+    from munit_zoo.comparison.cells import Work
+
+    done = run_ablation(
+        plan,
+        None if out is None else Path(out),
+        Launch(jobs=jobs),
+        Work(device, () if weights_dir is None else (Path(weights_dir),)),
+    )
+    return [] if done.table is None else done.table.records()
 
 
 def read_image(path: str | Path, *, value_range: tuple[float, float] | None = None) -> torch.Tensor:
