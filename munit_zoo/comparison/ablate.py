@@ -93,14 +93,14 @@ def ablate(
         raise UsageError(f"{folder} holds no results of an ablation: run it first, without --from")
     if remake:
         return _made(plan, folder, work, costs_of(plan, folder, work))
-    rehearse_all(plan, work)
+    left = [cell for cell in plan.cells if not CellFolder.of(folder, cell).finished(plan)]
+    rehearse_all(plan, left, work)
     costs = costs_of(plan, folder, work, keep=not dry_run)
     ahead = preview(plan, folder, costs)
     work.tell(ahead.text())
     if dry_run:
         return Ablation(plan, folder, ahead)
     file = save_plan(plan, folder)
-    left = [cell for cell in plan.cells if not CellFolder.of(folder, cell).finished(plan)]
     if launch.launcher == "print":
         commands = print_commands(file, left, folder, work)
         return Ablation(plan, folder, ahead, commands=commands)
@@ -174,15 +174,16 @@ class Preview:
         return "\n".join([head, *(f"  {line}" for line in self.lines)])
 
 
-def rehearse_all(plan: Plan, work: Work) -> None:
-    """Try every variant's shapes on the `meta` device, its data, and the weights of its metrics.
+def rehearse_all(plan: Plan, left: Sequence[Cell], work: Work) -> None:
+    """Try, of every variant that has a cell left, the shapes on the `meta` device, and whether the
+    weights of its metrics are there.
 
     Raises ConfigError that lists what is wrong with each, before anything is trained.
     """
     problems = []
     checked: set[str] = set()
     with looking_in(*work.weights, download=work.download):
-        for variant in plan.variants:
+        for variant in dict.fromkeys(cell.variant for cell in left):
             config = plan.of(variant)[0].config
             path = f"VARIANTS.{variant.name}"
             try:

@@ -46,14 +46,22 @@ def no_measuring(monkeypatch):
     monkeypatch.setattr("munit_zoo.comparison.ablate.remembered_cost", lambda *_, **__: cost)
 
 
+SMALL = (
+    "MODEL.GENERATOR={NAME: resnet, DIM: 2, BLOCKS: 1, DOWNSAMPLES: 1}",
+    "MODEL.DISCRIMINATOR={NAME: patch, DIM: 2, LAYERS: 1}",
+    *(f"DATA.{word}" for word in ("SIZE=16", "COUNT=20", "TEST_COUNT=5")),
+    *(f"ENGINE.{word}" for word in ("BATCH_SIZE=2", "GRID_EVERY=0", "SNAPSHOT_EVERY=2")),
+)
+
+
 @pytest.fixture(scope="module")
-def tree(tiny) -> dict:
+def tree() -> dict:
     """A plan of seconds."""
     return {
         "PLAN_VERSION": 1,
-        "BASE": "munit/shapes",
-        "SET": [word for word in tiny if not word.startswith("METRICS")],
-        "VARIANTS": {"full": [], "no style": ["LOSSES.STYLE_RECON.WEIGHT=0"]},
+        "BASE": "cyclegan/shapes",
+        "SET": list(SMALL),
+        "VARIANTS": {"full": [], "no cycle": ["LOSSES.CYCLE_A.WEIGHT=0"]},
         "SEEDS": [0, 1],
         "ITERATIONS": 2,
         "METRICS": {"LIGHT": {"NAME": "brightness"}},
@@ -74,17 +82,17 @@ def test_what_it_tells_first(done):
     _, _, told = done
     assert told[0].startswith("4 cells, 4 left: about ")
     assert "full (2 seeds, about" in told[0]
-    assert "LOSSES.STYLE_RECON.WEIGHT: 3.0 -> 0.0" in told[0]
+    assert "LOSSES.CYCLE_A.WEIGHT: 10.0 -> 0.0" in told[0]
 
 
 def test_the_table(done):
     ablation, out, _ = done
     records = [r for r in ablation.table.records() if r["metric"] != "cost"]
     assert {(r["variant"], r["direction"]) for r in records} == {
-        (name, way) for name in ("full", "no style") for way in ("a2b", "b2a")
+        (name, way) for name in ("full", "no cycle") for way in ("a2b", "b2a")
     }
     assert {r["score"] for r in records} == {"mean"}  # as COLUMNS says
-    base, other = records[0], next(r for r in records if r["variant"] == "no style")
+    base, other = records[0], next(r for r in records if r["variant"] == "no cycle")
     assert base["difference"] is None
     assert other["difference"] == pytest.approx(
         sum(other["seeds"][s] - base["seeds"][s] for s in (0, 1)) / 2
@@ -110,7 +118,7 @@ def test_the_page(done):
     _, out, _ = done
     page = (out / "index.html").read_text()
     assert page.count("<figure>") == 4  # two variants, two directions
-    for name in ("grids/00_full_a2b.png", "grids/01_no-style_b2a.png", "table.tex"):
+    for name in ("grids/00_full_a2b.png", "grids/01_no-cycle_b2a.png", "table.tex"):
         assert name in page
         assert (out / name).is_file()
     assert (out / "plots" / "a2b_light_mean.svg").read_text().count("<circle") == 4
@@ -167,7 +175,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(tree, tmp_path, monkeypatch)
     original = module.train
 
     def train(resolved, folder, **settings):
-        if "no-style" in str(folder):
+        if "no-cycle" in str(folder):
             raise RuntimeError("out of luck")
         return original(resolved, folder, **settings)
 
@@ -177,11 +185,11 @@ def test_a_cell_that_fails_does_not_stop_the_others(tree, tmp_path, monkeypatch)
         {**tree, "VARIANTS": dict(reversed(tree["VARIANTS"].items()))}, tmp_path, work=work
     )
     assert len(found.failed) == 1
-    assert "no style, seed 0: RuntimeError: out of luck" in found.failed[0]
+    assert "no cycle, seed 0: RuntimeError: out of luck" in found.failed[0]
     assert "2 attempts" in found.failed[0]
     assert sum("again" in line for line in told) == 1
     assert "Failed" in found.page.read_text()
-    assert found.table.missing == ("no style, seed 0 (failed)",)
+    assert found.table.missing == ("no cycle, seed 0 (failed)",)
     assert {r["variant"] for r in found.table.records() if r["metric"] != "cost"} == {"full"}
     monkeypatch.setattr(module, "train", original)
     assert not ablate(found.plan.tree, tmp_path, work=work).failed
@@ -199,7 +207,7 @@ def test_a_cell_that_another_process_works_on_is_left_to_it(tree, tmp_path):
 def test_everything_is_tried_before_anything_is_trained(tree, tmp_path, monkeypatch):
     monkeypatch.delenv("MUNIT_ZOO_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    bad = {**tree, "VARIANTS": {"full": [], "deep": ["MODEL.CONTENT_ENCODER.DOWNSAMPLES=5"]}}
+    bad = {**tree, "VARIANTS": {"full": [], "deep": ["MODEL.DISCRIMINATOR.LAYERS=5"]}}
     bad["METRICS"] = {"LPIPS": {"NAME": "lpips"}}
     with pytest.raises(ConfigError) as caught:
         ablate(bad, tmp_path / "out", work=WORK)
@@ -218,13 +226,13 @@ def test_a_variant_of_another_protocol_has_no_place_in_the_column(done, tree):
         v.name: {c.seed: CellFolder.of(out, c).records(plan) for c in plan.of(v)}
         for v in plan.variants
     }
-    found["no style"] = {
+    found["no cycle"] = {
         seed: [replace(r, report=replace(r.report, protocol={"inputs": 9})) for r in records]
-        for seed, records in found["no style"].items()
+        for seed, records in found["no cycle"].items()
     }
     table = make_table(found, name="x")
     assert {variant for _, variant, _, _ in table.scores} == {"full"}
-    assert any("light of no style is left out" in note for note in table.notes)
+    assert any("light of no cycle is left out" in note for note in table.notes)
     assert any("protocol.inputs" in note for note in table.notes)
 
 
@@ -235,7 +243,7 @@ def test_commands_to_print(tree, tmp_path, capsys):
     assert main([*base, "--out", str(tmp_path / "o"), "--launcher", "print"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
-    assert "--cell no-style_0_" in lines[1]
+    assert "--cell no-cycle_0_" in lines[1]
     words = lines[1].split()
     assert words[:2] == ["munit-zoo", "ablate"]
     assert main(words[1:]) == 0
