@@ -145,7 +145,7 @@ def evaluate(
 
 def ablate(
     plan: str | Path | Mapping[str, Any],
-    *,
+    *overrides: str,
     out: str | Path | None = None,
     jobs: int | None = None,
     weights_dir: str | Path | None = None,
@@ -153,8 +153,9 @@ def ablate(
 ) -> list[dict[str, Any]]:
     """Train and score what an ablation lacks, and make its page, as `munit-zoo ablate` does.
 
-    plan: a shipped plan's name, a path, or a tree of plain data. out: its folder
-    (`ablations/<name>`). jobs: processes.
+    plan: a shipped plan's name, a path, or a tree of plain data. overrides: `KEY=VALUE` of the plan
+    (`SEEDS=[0]`) or of every config (`DATA.SIZE=64`). out: its folder (`ablations/<name>`). jobs:
+    processes.
 
     Returns the table as records: variant, direction, metric, score, mean, sd, n, values by seed,
     the difference to the base with its interval, and whether that holds 0. Costs are records of the
@@ -170,6 +171,7 @@ def ablate(
         None if out is None else Path(out),
         Launch(jobs=jobs),
         Work(device, () if weights_dir is None else (Path(weights_dir),)),
+        overrides=overrides,
     )
     return [] if done.table is None else done.table.records()
 

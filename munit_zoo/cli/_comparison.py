@@ -35,6 +35,7 @@ def ablate(chosen: argparse.Namespace) -> int:
         chosen.out,
         launch,
         work,
+        overrides=chosen.overrides,
         dry_run=chosen.dry_run,
         remake=chosen.from_results is not None,
     )

@@ -292,6 +292,7 @@ _SYSTEMS = {
 
 def _ablate(command: argparse.ArgumentParser) -> None:
     command.add_argument("plan", metavar="PLAN", help="a shipped name (paper_table1), or a .yaml")
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of plan, or configs")
     command.add_argument("--out", type=Path, metavar="DIR", help="its folder (ablations/PLAN)")
     command.add_argument("--dry-run", action="store_true", help="say what would be done")
     command.add_argument(

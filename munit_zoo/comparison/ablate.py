@@ -72,13 +72,15 @@ def ablate(
     launch: Launch | None = None,
     work: Work | None = None,
     *,
+    overrides: Sequence[str] = (),
     dry_run: bool = False,
     remake: bool = False,
 ) -> Ablation:
     """Do what a plan asks for and is not done, and make its table, plots and page.
 
     source: a shipped plan's name, a path, or a tree. out: its folder (`ablations/<name>`).
-    dry_run: say what would be done. remake: run nothing, make all of what is there.
+    overrides: as `read_plan` takes them. dry_run: say what would be done. remake: run nothing, make
+    all of what is there.
 
     Cells that are finished are kept, interrupted ones resumed, failed ones tried again and at last
     reported. Raises ConfigError, before anything is trained, for a plan any cell of which cannot
@@ -87,7 +89,7 @@ def ablate(
     launch, work = launch or Launch(), work or Work()
     if launch.jobs is not None and launch.jobs < 1:
         raise UsageError(f"--jobs is 1 or more, got {launch.jobs}")
-    plan = read_plan(source)
+    plan = read_plan(source, overrides)
     folder = out if out is not None else Path("ablations") / plan.name
     if remake and not (folder / "cells").is_dir():
         raise UsageError(f"{folder} holds no results of an ablation: run it first, without --from")

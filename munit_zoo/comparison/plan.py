@@ -35,6 +35,7 @@ from munit_zoo.config import (
     dump_value,
     find_plan,
     node_from,
+    parse_override,
     read_yaml,
     resolve,
 )
@@ -160,8 +161,11 @@ class Plan:
         )
 
 
-def read_plan(source: str | Path | Mapping[str, Any]) -> Plan:
+def read_plan(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Plan:
     """A plan by the name of a shipped one (`paper_table1`), a path, or as a tree of plain data.
+
+    overrides: `KEY=VALUE` of the plan (`SEEDS=[0]`, `METRICS.SHAPES.INPUTS=50`), or of every cell's
+    config (`DATA.SIZE=64`), where they join SET.
 
     Raises ConfigError that lists every problem of the plan and of its cells' configs.
     """
@@ -170,7 +174,35 @@ def read_plan(source: str | Path | Mapping[str, Any]) -> Plan:
     else:
         file, label = find_plan(str(source))
         node, name, folder = read_yaml(file, label), file.stem, file.parent
-    return _Reader(node, name, folder).plan()
+    return _Reader(_varied(node, overrides), name, folder).plan()
+
+
+def _varied(node: Node, overrides: Sequence[str]) -> Node:
+    """A plan's tree under overrides."""
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        words = key.strip().split(".")
+        origin = f"override {text}"
+        if not equals or not all(words):
+            raise ConfigError([Problem("", f"an override is KEY=VALUE, got {quoted(text)}")])
+        if words[0] in KEYS:
+            node = _placed(node, words, parse_override(value, origin))
+        else:
+            known = node.value.get("SET")
+            listed = known.plain() if known is not None else []
+            joined = Node([*listed, text], origin) if isinstance(listed, list) else known
+            node = Node({**node.value, "SET": joined}, node.origin)
+    return node
+
+
+def _placed(node: Node, words: Sequence[str], value: Node) -> Node:
+    """A tree with a value at a dotted place."""
+    if not words:
+        return value
+    children = dict(node.value) if node.is_map else {}
+    below = children.get(words[0], Node({}, value.origin))
+    children[words[0]] = _placed(below, words[1:], value)
+    return Node(children, node.origin)
 
 
 class _Reader:

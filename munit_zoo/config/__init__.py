@@ -25,7 +25,15 @@ from munit_zoo.config._migrations import SCHEMA_VERSION
 from munit_zoo.config._node import Config
 from munit_zoo.config._resolve import Dropped
 from munit_zoo.config._schema import expected
-from munit_zoo.config._yaml import Node, dump, dump_value, node_from, parse_text, read_yaml
+from munit_zoo.config._yaml import (
+    Node,
+    dump,
+    dump_value,
+    node_from,
+    parse_override,
+    parse_text,
+    read_yaml,
+)
 from munit_zoo.config.networks import entry_of, network_problems
 
 __all__ = [
@@ -49,6 +57,7 @@ __all__ = [
     "load_config",
     "network_problems",
     "node_from",
+    "parse_override",
     "parse_text",
     "read_yaml",
     "require_sound_plugins",

@@ -131,3 +131,16 @@ def test_plans_are_no_configs_and_are_found_by_name():
     with pytest.raises(ConfigError, match="no plan is called 'paper'.*paper_table1"):
         read_plan("paper")
     assert read_plan("ablations/norms").name == "norms"
+
+
+def test_overrides_are_the_plans_or_the_configs():
+    words = ["SEEDS=[5]", "METRICS.SHAPES.INPUTS=9", "DATA.SIZE=16", "DATA.COUNT=30"]
+    made = read_plan("paper_table1", words)
+    assert made.seeds == (5,)
+    config = made.cells[-1].config
+    assert (config.METRICS.SHAPES.INPUTS, config.DATA.SIZE, config.DATA.COUNT) == (9, 16, 30)
+    assert read_plan(dict(made.tree)).cells[0].key == made.cells[0].key
+    with pytest.raises(ConfigError, match="an override is KEY=VALUE, got 'SEEDS'"):
+        read_plan("norms", ["SEEDS"])
+    with pytest.raises(ConfigError, match="DATA.SIZ"):
+        read_plan("norms", ["DATA.SIZ=3"])
