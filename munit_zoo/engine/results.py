@@ -36,6 +36,7 @@ __all__ = [
     "render",
     "tables",
     "tex",
+    "titled",
 ]
 
 FORMAT = 1
@@ -227,13 +228,18 @@ def _table(metric: str, way: str, group: Sequence[Record], label: str) -> Result
     return ResultTable(
         metric,
         way,
-        f"{first.title}, {way_title(way)}{label}",
+        f"{titled(first.title, group[0].metric, group[0].component)}, {way_title(way)}{label}",
         columns,
         rows,
         tuple(names),
         _about(group),
         group[0].compared,
     )
+
+
+def titled(title: str, metric: str, component: str) -> str:
+    """A report's title, with the metric's own name where it has one."""
+    return title if metric.lower() == component else f"{title} ({metric.lower()})"
 
 
 def _over_runs(records: Sequence[Record], way: str, key: str) -> Cell | None:

@@ -298,7 +298,7 @@ def test_by_submitit(tree, tmp_path):
     found = ablate({**tree, "SEEDS": [0]}, tmp_path, launch, work)
     assert not found.failed
     assert "full, seed 0: done" in told
-    with pytest.raises(UsageError, match="--option: .*timeot.*shared"):
+    with pytest.raises(UsageError, match="--option: Parameter 'timeot'"):
         ablate(
             {**tree, "SEEDS": [3]},
             tmp_path,
