@@ -22,6 +22,7 @@ from munit_zoo._version import __version__
 if TYPE_CHECKING:
     from munit_zoo.api import (
         ablate,
+        compare,
         create_model,
         describe,
         evaluate,
@@ -50,6 +51,7 @@ __all__ = [
     "Unit",
     "__version__",
     "ablate",
+    "compare",
     "create_model",
     "describe",
     "errors",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ablate",
+    "compare",
     "create_model",
     "describe",
     "evaluate",
@@ -174,6 +175,18 @@ def ablate(
         overrides=overrides,
     )
     return [] if done.table is None else done.table.records()
+
+
+def compare(*runs: str | Path, out: str | Path = "comparison.html", device: str = "auto") -> Path:
+    """Write a page of runs side by side: their scores, what they cost, and grids of the same inputs
+    in the same styles. Returns it.
+
+    Scores are those that `evaluate` left in the runs. Raises UsageError for fewer than two runs,
+    CheckpointError for a path that is none.
+    """
+    from munit_zoo.comparison.compare import compare as run_comparison
+
+    return run_comparison([Path(run) for run in runs], Path(out), device=device)
 
 
 def read_image(path: str | Path, *, value_range: tuple[float, float] | None = None) -> torch.Tensor:

@@ -7,6 +7,7 @@ import logging
 import sys
 from typing import Any
 
+from munit_zoo.cli._told import told
 from munit_zoo.errors import UsageError
 
 FAILED = 1
@@ -50,6 +51,25 @@ def ablate(chosen: argparse.Namespace) -> int:
         print(f"failed: {line}", file=sys.stderr)
     print(f"page: {done.page}")
     return FAILED if done.failed else 0
+
+
+def compare(chosen: argparse.Namespace) -> None:
+    """`munit-zoo compare`."""
+    from munit_zoo.comparison.compare import compare as run_comparison
+    from munit_zoo.comparison.grids import GridChoice
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    choice = GridChoice(chosen.inputs, chosen.styles, chosen.examples, chosen.seed)
+    with told() as tell:
+        page = run_comparison(
+            chosen.paths,
+            chosen.out,
+            choice,
+            measure=not chosen.no_cost,
+            device=chosen.device,
+            tell=tell,
+        )
+    print(f"page: {page}")
 
 
 def _line(text: str) -> None:

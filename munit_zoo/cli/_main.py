@@ -195,6 +195,17 @@ def _parser() -> argparse.ArgumentParser:
         _add(commands, "ablate", "_comparison:ablate", "train and score the variants of a plan")
     )
 
+    command = _add(commands, "compare", "_comparison:compare", "runs side by side on a page")
+    command.add_argument("paths", metavar="RUN", type=Path, nargs="+", help="runs or snapshots")
+    command.add_argument("--out", type=Path, default=Path("comparison.html"), metavar="PAGE.html")
+    command.add_argument("--inputs", type=int, default=6, help="test images shown (6)")
+    command.add_argument("--styles", type=int, default=4, help="drawn styles (4)")
+    command.add_argument("--examples", type=int, default=2, help="styles of real images (2)")
+    command.add_argument("--seed", type=int, default=0, help="of the drawn styles (0)")
+    command.add_argument("--no-cost", action="store_true", help="do not time a few iterations")
+    _device(command)
+    _plugin(command)
+
     classifier = commands.add_parser("classifier", help="classifiers for the metric cis")
     classifier.set_defaults(run="_show:config_help", parser=classifier)
     actions = classifier.add_subparsers(title="actions", metavar="ACTION")

@@ -23,6 +23,7 @@ from munit_zoo.config import bind, domains_of
 from munit_zoo.engine.devices import choose_device
 from munit_zoo.engine.grids import as_rgb, save_grid
 from munit_zoo.engine.runs import find_snapshot, load_model
+from munit_zoo.errors import UsageError
 from munit_zoo.metrics.sampling import seeded, spread
 from munit_zoo.models import TranslationModel
 
@@ -40,6 +41,11 @@ class GridChoice:
     styles: int = 4
     examples: int = 2
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("inputs", 1), ("styles", 1), ("examples", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"--{name} is {least} or more, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
