@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 from typing import Any
 
@@ -70,6 +71,38 @@ def compare(chosen: argparse.Namespace) -> None:
             tell=tell,
         )
     print(f"page: {page}")
+
+
+def make_study(chosen: argparse.Namespace) -> None:
+    """`munit-zoo study make`."""
+    from munit_zoo.comparison.study import StudyChoice
+    from munit_zoo.comparison.study import make_study as run_making
+
+    choice = StudyChoice(
+        chosen.questions,
+        chosen.controls,
+        chosen.pairs,
+        tuple(chosen.ways),
+        chosen.each,
+        chosen.seed,
+    )
+    with told() as tell:
+        page = run_making(chosen.paths, chosen.out, choice, device=chosen.device, tell=tell)
+    print(f"page: {page} (open it, or put {page.parent} on a web server)")
+    print(f"key: {chosen.out / 'key.json'} (stays with you)")
+    print(f"then: munit-zoo study score ANSWERS.json… --key {shlex.quote(str(chosen.out))}")
+
+
+def score_study(chosen: argparse.Namespace) -> None:
+    """`munit-zoo study score`."""
+    from munit_zoo.comparison.answers import score_study as run_scoring
+
+    score = run_scoring(chosen.answers, chosen.key, threshold=chosen.controls)
+    print(score.markdown(), end="")
+    if chosen.out is not None:
+        chosen.out.parent.mkdir(parents=True, exist_ok=True)
+        chosen.out.write_text(score.to_json(), encoding="utf-8")
+        print(f"scores: {chosen.out}")
 
 
 def _line(text: str) -> None:

@@ -206,6 +206,8 @@ def _parser() -> argparse.ArgumentParser:
     _device(command)
     _plugin(command)
 
+    _study(commands.add_parser("study", help="ask people which translations they prefer"))
+
     classifier = commands.add_parser("classifier", help="classifiers for the metric cis")
     classifier.set_defaults(run="_show:config_help", parser=classifier)
     actions = classifier.add_subparsers(title="actions", metavar="ACTION")
@@ -299,6 +301,31 @@ _SYSTEMS = {
     "cut": "…_net_{G,D,F}.pth, also FastCUT's",
 }
 """Systems whose checkpoints are imported, and what their files are called."""
+
+
+def _study(study: argparse.ArgumentParser) -> None:
+    study.set_defaults(run="_show:config_help", parser=study)
+    actions = study.add_subparsers(title="actions", metavar="ACTION")
+    command = _add(actions, "make", "_comparison:make_study", "write a page of questions")
+    command.add_argument("paths", metavar="RUN", type=Path, nargs="+", help="two runs or more")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
+    command.add_argument("--questions", type=int, default=500, help="in all (500)")
+    command.add_argument("--controls", type=int, help="control questions beside them (a tenth)")
+    command.add_argument(
+        "--pairs", choices=["first", "all"], default="first", help="each against the first, or all"
+    )
+    command.add_argument("--ways", nargs="+", default=[], help="directions, as a2b (all)")
+    command.add_argument("--each", type=int, metavar="N", help="questions a person (all)")
+    command.add_argument("--seed", type=int, default=0, help="of images, styles and order (0)")
+    _device(command)
+    _plugin(command)
+    command = _add(actions, "score", "_comparison:score_study", "score what was answered")
+    command.add_argument("answers", type=Path, nargs="+", metavar="ANSWERS.json")
+    command.add_argument("--key", type=Path, required=True, help="the study's folder, or key.json")
+    command.add_argument(
+        "--controls", type=float, default=0.8, help="share that must be right to be kept (0.8)"
+    )
+    command.add_argument("--out", type=Path, metavar="SCORES.json", help="write them as JSON, too")
 
 
 def _ablate(command: argparse.ArgumentParser) -> None:

@@ -20,7 +20,8 @@ from munit_zoo.comparison.launch import (
     run_processes,
     run_submitit,
 )
-from munit_zoo.comparison.plan import Cell, Plan, Variant, read_plan, shown_changes, sizes_of
+from munit_zoo.comparison.plan import Cell, Plan, Variant, shown_changes, sizes_of
+from munit_zoo.comparison.reading import read_plan
 from munit_zoo.comparison.table import AblationTable
 from munit_zoo.comparison.writeup import collect, write_up
 from munit_zoo.config import bind, dump

@@ -17,7 +17,7 @@ from munit_zoo.engine.runs import find_snapshot, write_text
 from munit_zoo.errors import UsageError
 from munit_zoo.metrics.report import MODEL, columns_of, shown, way_title
 
-__all__ = ["Scores", "compare", "scores_of"]
+__all__ = ["Scores", "compare", "names_of", "scores_of"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def compare(
         raise UsageError(f"compare sets two or more runs side by side, got {len(paths)}")
     if out.suffix != ".html":
         raise UsageError(f"--out is a page, as comparison.html; got {out}")
-    runs = dict(zip(_names(paths), paths, strict=True))
+    runs = dict(zip(names_of(paths), paths, strict=True))
     found = [score for name, path in runs.items() for score in scores_of(name, path)]
     costs: dict[str, Cost] = {}
     for name, path in runs.items() if measure else ():
@@ -88,7 +88,7 @@ def compare(
     return out
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
+def names_of(paths: Sequence[Path]) -> list[str]:
     """A name a run: its folder's, with as many of those above as tell it apart, and without those
     below that all have (`…/run`)."""
     whole = [find_snapshot(path)[0].folder.resolve().parts for path in paths]

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from munit_zoo.comparison.cells import CellFolder, Outcome, Work, work_on
-from munit_zoo.comparison.plan import Cell, Plan, read_plan
+from munit_zoo.comparison.plan import Cell, Plan
+from munit_zoo.comparison.reading import read_plan
 from munit_zoo.engine.signals import RESUME_ME
 from munit_zoo.errors import UsageError, counted
 

@@ -20,7 +20,7 @@ from munit_zoo.comparison import cells as module
 from munit_zoo.comparison.ablate import Launch, ablate
 from munit_zoo.comparison.cells import CellFolder, Work
 from munit_zoo.comparison.cost import Cost
-from munit_zoo.comparison.plan import read_plan
+from munit_zoo.comparison.reading import read_plan
 from munit_zoo.comparison.table import make_table
 from munit_zoo.engine.locks import holding
 from munit_zoo.errors import ConfigError, UsageError, WeightsError

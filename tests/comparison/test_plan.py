@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from munit_zoo.comparison.plan import read_plan
+from munit_zoo.comparison.reading import read_plan
 from munit_zoo.config import list_configs, list_plans, load_config
 from munit_zoo.errors import ConfigError
 
