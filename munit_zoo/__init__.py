@@ -31,8 +31,10 @@ if TYPE_CHECKING:
         load_config,
         load_model,
         load_plugin,
+        make_study,
         read_image,
         save_image,
+        score_study,
         train,
     )
     from munit_zoo.models import TranslationModel
@@ -61,8 +63,10 @@ __all__ = [
     "load_config",
     "load_model",
     "load_plugin",
+    "make_study",
     "read_image",
     "save_image",
+    "score_study",
     "train",
 ]
 

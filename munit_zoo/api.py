@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from munit_zoo.comparison.answers import StudyScore
     from munit_zoo.engine.train import TrainingEnd
     from munit_zoo.metrics import Report
     from munit_zoo.models import TranslationModel
@@ -29,8 +30,10 @@ __all__ = [
     "load_config",
     "load_model",
     "load_plugin",
+    "make_study",
     "read_image",
     "save_image",
+    "score_study",
     "train",
 ]
 
@@ -187,6 +190,39 @@ def compare(*runs: str | Path, out: str | Path = "comparison.html", device: str 
     from munit_zoo.comparison.compare import compare as run_comparison
 
     return run_comparison([Path(run) for run in runs], Path(out), device=device)
+
+
+def make_study(
+    *runs: str | Path,
+    out: str | Path,
+    questions: int = 500,
+    each: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> Path:
+    """Write a static page that asks people which of two runs' translations looks more accurate, and
+    the key to it, into a new folder. Returns the page, `site/index.html`.
+
+    The first run is what each of the others is compared with. each: questions a person is asked;
+    None for all. Raises UsageError for runs that share no direction, or not their test images.
+    """
+    from munit_zoo.comparison.study import StudyChoice
+    from munit_zoo.comparison.study import make_study as run_making
+
+    choice = StudyChoice(questions, each=each, seed=seed)
+    return run_making([Path(run) for run in runs], Path(out), choice, device=device)
+
+
+def score_study(*answers: str | Path, key: str | Path) -> StudyScore:
+    """What people answered in a study: preferences with Wilson intervals, agreement, and who was
+    left out by the control questions.
+
+    answers: files that the page saved. key: the study's folder. Raises UsageError for files that
+    are no answers, or those of another study.
+    """
+    from munit_zoo.comparison.answers import score_study as run_scoring
+
+    return run_scoring([Path(file) for file in answers], Path(key))
 
 
 def read_image(path: str | Path, *, value_range: tuple[float, float] | None = None) -> torch.Tensor:

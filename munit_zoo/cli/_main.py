@@ -94,7 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     command = _add(commands, "list", "_show:list_components", "what there is to name in a config")
-    command.add_argument("kind", nargs="?", help="norm, decoder, loss, model, configs, …; all")
+    command.add_argument(
+        "kind", nargs="?", help="norm, decoder, loss, model, configs, plans, …; all"
+    )
     command.add_argument("pattern", nargs="?", default="*", help="wildcard, as in 'ada*'")
     command.add_argument("--check", action="store_true", help="import all, to show broken ones")
     _plugin(command)

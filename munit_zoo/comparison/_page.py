@@ -31,6 +31,8 @@ def side_by_side(grids: Sequence[Shown], notes: Mapping[str, str] | None = None)
                 f"<figure><figcaption><b>{html.escape(shown.name)}</b> {extra}{warning}<br>"
                 f"<small>{html.escape(shown.columns[way])}</small></figcaption>"
                 f"<img src='{html.escape(shown.files[way])}' loading='lazy' "
+                "onload=\"this.style.imageRendering=this.naturalWidth<this.clientWidth?'pixelated'"
+                ":'auto'\" "
                 f"alt='{html.escape(shown.name)}, {html.escape(way_title(way))}'></figure>"
             )
         parts.append(
@@ -116,7 +118,7 @@ td:first-child, th:first-child {{ text-align: left; position: sticky; left: 0; b
 tr.model td {{ background: #f3f7ff; }} tr.model td:first-child {{ font-weight: 600; }}
 .grids {{ display: flex; flex-wrap: wrap; gap: 1.2rem 1.6rem; align-items: flex-end; }}
 figure {{ margin: 0; }} figcaption {{ font-size: .9rem; max-width: 30rem; }}
-.grids img {{ image-rendering: pixelated; min-width: 20rem; max-width: 100%; }}
+.grids img {{ min-width: 20rem; max-width: 100%; }}
 .plots {{ display: flex; flex-wrap: wrap; gap: 1rem 2rem; }} svg {{ max-width: 100%; }}
 </style>
 <h1>{title}</h1>

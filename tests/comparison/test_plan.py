@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from munit_zoo.cli import main
 from munit_zoo.comparison.reading import read_plan
 from munit_zoo.config import list_configs, list_plans, load_config
 from munit_zoo.errors import ConfigError
@@ -123,7 +124,7 @@ def test_shipped_plans_are_sound(name: str):
     assert made.about
 
 
-def test_plans_are_no_configs_and_are_found_by_name():
+def test_plans_are_no_configs_and_are_found_by_name(capsys):
     assert "paper_table1" in list_plans()
     assert not [name for name in list_configs() if name.startswith("ablations")]
     with pytest.raises(ConfigError, match="munit-zoo ablate ablations/norms"):
@@ -131,6 +132,8 @@ def test_plans_are_no_configs_and_are_found_by_name():
     with pytest.raises(ConfigError, match="no plan is called 'paper'.*paper_table1"):
         read_plan("paper")
     assert read_plan("ablations/norms").name == "norms"
+    assert main(["list", "plans", "p*"]) == 0
+    assert capsys.readouterr().out.split() == ["paper_table1", "perceptual"]
 
 
 def test_overrides_are_the_plans_or_the_configs():
