@@ -12,6 +12,7 @@ import torch
 import munit_zoo as mz
 from munit_zoo.cli import main
 from munit_zoo.comparison.compare import compare, scores_of
+from munit_zoo.comparison.cost import Cost
 from munit_zoo.comparison.grids import GridChoice, draw_grids
 from munit_zoo.engine.evaluate import EvaluationChoice, evaluate
 from munit_zoo.errors import CheckpointError, UsageError
@@ -38,7 +39,9 @@ def runs(tmp_path_factory, tiny) -> list[Path]:
     return found
 
 
-def test_a_page(runs, tmp_path, capsys):
+def test_a_page(runs, tmp_path, capsys, monkeypatch):
+    cost = Cost(4_000_000, 2_000_000, 1.5, 0.1, 2, 2**21, "cpu", 1)  # measured in test_ablate
+    monkeypatch.setattr("munit_zoo.comparison.compare.cost_of", lambda *_, **__: cost)
     out = tmp_path / "sub" / "both.html"
     command = ["compare", *map(str, runs), "--out", str(out), "--device", "cpu"]
     assert main([*command, "--inputs", "2", "--styles", "3", "--examples", "1"]) == 0
@@ -51,6 +54,7 @@ def test_a_page(runs, tmp_path, capsys):
     assert "Brightness (own), protocol 1 of 2" in page
     assert "Not to be compared with the first: protocol.protocol differ" in page
     assert "GFLOP an image" in page
+    assert "<td>4</td><td>2</td><td>1.5</td><td>20</td><td>2</td>" in page
     assert "other test images" not in page
     for file in re.findall(r"img src='([^']+)'", page):
         assert (out.parent / file).is_file()
