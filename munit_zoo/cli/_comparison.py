@@ -12,11 +12,11 @@ from munit_zoo.cli._told import told
 from munit_zoo.errors import UsageError
 
 FAILED = 1
-"""Exit status where a cell of an ablation failed."""
+"""Exit status where a cell of an ablation failed, or is missing."""
 
 
 def ablate(chosen: argparse.Namespace) -> int:
-    """`munit-zoo ablate`: 0 done, 1 where cells failed, 75 where it was asked to end."""
+    """`munit-zoo ablate`: 0 done, 1 where cells are missing, 75 where it was asked to end."""
     from munit_zoo.comparison.ablate import Launch, ablate_cells
     from munit_zoo.comparison.ablate import ablate as run_ablation
     from munit_zoo.comparison.cells import Work
@@ -51,7 +51,7 @@ def ablate(chosen: argparse.Namespace) -> int:
     for line in done.failed:
         print(f"failed: {line}", file=sys.stderr)
     print(f"page: {done.page}")
-    return FAILED if done.failed else 0
+    return FAILED if done.failed or done.table.missing else 0
 
 
 def compare(chosen: argparse.Namespace) -> None:

@@ -92,16 +92,18 @@ class CellFolder:
 
     def records(self, plan: Plan) -> list[Record]:
         """Its scores by the plan's metrics, as far as there are any."""
+        seeds = plan.metric_seeds
+        own = {"SEED": None} if seeds else {}  # else the config's is meant
         wanted = {
-            name.lower(): {**node.plain(), "SEED": None}
+            name.lower(): {**node.plain(), **(own if "SEED" in node else {})}
             for name, node in self.cell.config.METRICS.items()
         }
-        seeds = plan.metric_seeds
         done = int(self.cell.config.ENGINE.ITERATIONS)
         return [
             record
             for record in read_results(self.results)
-            if wanted.get(record.metric) == {**record.settings, "SEED": None}
+            if wanted.get(record.metric)
+            == {**record.settings, **(own if record.seed is not None else {})}
             and record.iteration == done
             and (not seeds or record.seed is None or record.seed in seeds)
         ]

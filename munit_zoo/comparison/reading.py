@@ -57,6 +57,8 @@ def read_plan(source: str | Path | Mapping[str, Any], overrides: Sequence[str] =
 
 def _varied(node: Node, overrides: Sequence[str]) -> Node:
     """A plan's tree under overrides."""
+    if not node.is_map:
+        return node  # which is told next
     for text in overrides:
         key, equals, value = text.partition("=")
         words = key.strip().split(".")

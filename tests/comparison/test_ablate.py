@@ -135,7 +135,10 @@ def test_what_is_done_is_kept_and_other_metrics_train_nothing(done, tree, monkey
     assert more.preview.left == 2
     assert not more.failed
     place = CellFolder.of(out, more.plan.cells[0])
-    assert len(place.records(more.plan)) == 2
+    assert [record.seed for record in place.records(more.plan)] == [0, 1]
+    assert [record.seed for record in place.records(read_plan(tree))] == [0]
+    assert not place.records(read_plan({**tree, "METRIC_SEEDS": [2]}))
+    assert not place.records(read_plan({**tree, "METRICS": {"DARK": {"NAME": "brightness"}}}))
 
 
 def test_a_changed_config_is_a_new_cell(done, tree):

@@ -55,12 +55,13 @@ def test_variants_may_have_another_config_and_paths_are_the_plans(tmp_path: Path
     file = tmp_path / "sub" / "plan.yaml"
     file.parent.mkdir()
     file.write_text(
-        "PLAN_VERSION: 1\nBASE: munit/shapes\nSEEDS: [3]\n"
-        "VARIANTS:\n  full: []\n  unit: {BASE: ../mine.yaml, SET: [DATA.SIZE=16]}\n"
+        "PLAN_VERSION: 1\nBASE: ../mine.yaml\nSEEDS: [3]\n"
+        "VARIANTS:\n  full: []\n  small: {BASE: ../mine.yaml, SET: [DATA.SIZE=16]}\n"
+        "  munit: {BASE: munit/shapes}\n"
     )
     made = read_plan(file)
     assert made.name == "plan"
-    assert made.cells[1].config.MODEL.NAME == "unit"
+    assert [cell.config.MODEL.NAME for cell in made.cells] == ["unit", "unit", "munit"]
     again = read_plan(dict(made.tree))
     assert [cell.key for cell in again.cells] == [cell.key for cell in made.cells]
 

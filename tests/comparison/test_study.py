@@ -254,6 +254,7 @@ def test_a_study_in_a_browser(browser, study, tmp_path):
         assert where.inner_text() == f"{number + 1} of 8"
         assert page.locator("#input").evaluate("i => i.decode().then(() => i.naturalWidth)") == 16
         choose(page, study, "one", ways[number])
+        page.reload()  # interrupted
     page.keyboard.press("Backspace")  # the third again
     assert where.inner_text() == "3 of 8"
     before = page.locator("#left").get_attribute("data-token")
@@ -283,14 +284,16 @@ def test_a_study_in_a_browser(browser, study, tmp_path):
 
 
 def test_order_and_sides_differ_from_person_to_person(browser, study):
-    seen = set()
+    seen, sides = set(), []
     for _ in range(2):
         context = browser.new_context()
         page = context.new_page()
         page.goto((study / "site/index.html").as_uri())
         seen.add(page.evaluate("JSON.stringify([state.order, state.left])"))
+        sides += page.evaluate("study.questions.map(q => q.options.indexOf(state.left[q.id]))")
         context.close()
     assert len(seen) == 2
+    assert set(sides) == {0, 1}
 
 
 def test_a_person_may_be_asked_a_part(browser, study, tmp_path):
