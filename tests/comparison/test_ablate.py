@@ -134,11 +134,16 @@ def test_what_is_done_is_kept_and_other_metrics_train_nothing(done, tree, monkey
     more = ablate(short, out, work=WORK)
     assert more.preview.left == 2
     assert not more.failed
-    place = CellFolder.of(out, more.plan.cells[0])
-    assert [record.seed for record in place.records(more.plan)] == [0, 1]
-    assert [record.seed for record in place.records(read_plan(tree))] == [0]
-    assert not place.records(read_plan({**tree, "METRIC_SEEDS": [2]}))
-    assert not place.records(read_plan({**tree, "METRICS": {"DARK": {"NAME": "brightness"}}}))
+
+    def seeds(**changes) -> list[int | None]:
+        plan = read_plan({**tree, **changes})
+        return [r.seed for r in CellFolder.of(out, plan.cells[0]).records(plan)]
+
+    assert seeds(METRIC_SEEDS=[0, 1]) == [0, 1]
+    assert seeds() == [0]
+    assert not seeds(METRIC_SEEDS=[2])
+    assert not seeds(METRICS={"DARK": {"NAME": "brightness"}})
+    assert not seeds(METRICS={"LIGHT": {"NAME": "brightness", "INPUTS": 3}})
 
 
 def test_a_changed_config_is_a_new_cell(done, tree):
