@@ -25,7 +25,7 @@ from munit_zoo.comparison.reading import read_plan
 from munit_zoo.comparison.table import AblationTable
 from munit_zoo.comparison.writeup import collect, write_up
 from munit_zoo.config import bind, dump
-from munit_zoo.engine.runs import changes, write_text
+from munit_zoo.engine.runs import write_text
 from munit_zoo.errors import ConfigError, MunitZooError, Problem, UsageError, counted, duration
 from munit_zoo.models import rehearse
 from munit_zoo.weights import looking_in
@@ -237,7 +237,7 @@ def preview(plan: Plan, out: Path, costs: Mapping[str, Cost]) -> Preview:
         elif variant.base != plan.base.base:
             what = ", ".join([f"another config, {_from(variant)}", *variant.written])
         else:
-            what = shown_changes(changes(base, cells[0].config))
+            what = shown_changes(variant, base)
         cost = costs.get(variant.name)
         time = ""
         if cost is not None:

@@ -20,7 +20,7 @@ import fnmatch
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,8 +137,13 @@ def sizes_of(config: Config) -> dict[str, tuple[int, int]]:
     return {domain.name: factory(domain, "train").size for domain in domains_of(config)}
 
 
-def shown_changes(changed: Sequence[Any], most: int = 6) -> str:
-    """What a variant changes, in a line; `changed` as `engine.runs.changes` has it."""
-    texts = [str(change) for change in changed if change.key != "ENGINE.SEED"]
-    more = f", and {len(texts) - most} more keys" if len(texts) > most else ""
-    return (", ".join(texts[:most]) + more) or "nothing"
+def shown_changes(variant: Variant, base: Config) -> str:
+    """What a variant changes, as it is written, with what the base has in each place."""
+    found = []
+    for word in variant.written:
+        node: Any = base
+        for key in word.partition("=")[0].strip().split("."):
+            node = node.get(key) if isinstance(node, Mapping) else None
+        was = node.get("NAME") if isinstance(node, Mapping) else node
+        found.append(f"{word} (was {'none' if was is None else dump_value(was)})")
+    return ", ".join(found) or "nothing"

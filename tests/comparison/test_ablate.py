@@ -82,7 +82,7 @@ def test_what_it_tells_first(done):
     _, _, told = done
     assert told[0].startswith("4 cells, 4 left: about ")
     assert "full (2 seeds, about" in told[0]
-    assert "LOSSES.CYCLE_A.WEIGHT: 10.0 -> 0.0" in told[0]
+    assert "LOSSES.CYCLE_A.WEIGHT=0 (was 10.0)" in told[0]
 
 
 def test_the_table(done):

@@ -243,3 +243,18 @@ def test_many_domains_are_scored_pair_by_pair_and_on_the_mean():
     assert by_example.scores["a2b"][MODEL]["fid"] != report.scores["a2b"][MODEL]["fid"]
     with pytest.raises(UsageError, match="REAL: train"):
         metric.evaluate(Three(), test)
+
+
+def test_a_translator_without_styles_is_given_none():
+    """UNIT and CycleGAN refuse styles and examples: they have one translation, whatever is asked."""
+
+    class Plain:
+        style_dim = 0
+
+        def translate(self, x, to, styles=1):
+            assert styles == 1
+            return -x[:, None]
+
+    for how in ("drawn", "example"):
+        report = fidelity(styled=how).evaluate(Plain(), DATA)
+        assert report.protocol["n"]["a2b"]["fake"] == 72
