@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from munit_zoo.bench.measure import peak_memory, warm_up
+from munit_zoo.bench.measure import peak_memory, take_turns, warm_up
 from munit_zoo.bench.plan import Arm
 from munit_zoo.bench.work import build_work
 from munit_zoo.config import load_config
@@ -26,8 +26,9 @@ class Cost:
     """What training a config costs on a device.
 
     parameters: of all networks; translating: of those that translate. gflop: 10⁹ operations an
-    iteration takes for each image (of each domain) of its batch. seconds: an iteration, loading of
-    images left out. memory: bytes at the peak, None where the device does not tell.
+    iteration takes for each image (of each domain) of its batch. seconds: an iteration, the fastest
+    of a few, loading of images left out. memory: bytes at the peak, None where the device does not
+    tell.
     """
 
     parameters: int
@@ -82,13 +83,14 @@ def cost_of(source: str, overrides: Sequence[str] = (), *, device: str = "auto")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         work = build_work(arm, where)
-        timing = warm_up(work.call, where, most=6)
+        timing = warm_up(work.call, where, most=4)
+        take_turns([work.call], [timing], where, rounds=4, seconds=0, told=lambda _: None)
         memory = peak_memory(work.call, where, work.held())
     return Cost(
         parameters=sum(sizes.values()),
         translating=sum(sizes[path] for path in translating_networks(model)),
         gflop=None if work.flop is None else work.flop / arm.batch / 1e9,
-        seconds=timing.median,
+        seconds=min(timing.seconds),
         batch=arm.batch,
         memory=memory,
         device=str(where),
