@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["Busy", "holding"]
+__all__ = ["Busy", "holding", "is_held"]
 
 
 class Busy(Exception):
@@ -16,14 +17,18 @@ class Busy(Exception):
 
 
 @contextmanager
-def holding(file: Path) -> Iterator[None]:
+def holding(file: Path, *, patience: float = 0.25) -> Iterator[None]:
     """Hold a lock on a file, which is created. Raises Busy where another process does.
 
+    patience: seconds to try again in, as somebody may only ask whether it is held.
     It ends with the process that holds it; a loader's processes do not inherit it.
     """
     handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        if not _lock(handle):
+        until = time.monotonic() + patience
+        while not (mine := _lock(handle)) and time.monotonic() < until:
+            time.sleep(0.05)
+        if not mine:
             raise Busy(os.read(handle, 200).decode(errors="replace").strip())
         os.ftruncate(handle, 0)
         os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
@@ -31,6 +36,19 @@ def holding(file: Path) -> Iterator[None]:
         yield
     finally:
         _held.discard(handle)
+        os.close(handle)
+
+
+def is_held(file: Path) -> bool:
+    """Whether a process holds the lock on a file; of none that was ever locked, or that is not ours
+    to lock, no."""
+    try:
+        handle = os.open(file, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _lock(handle)
+    finally:
         os.close(handle)
 
 

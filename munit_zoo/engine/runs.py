@@ -26,15 +26,19 @@ from torch import Tensor
 from munit_zoo._version import __version__
 from munit_zoo.config import Config, Resolved, free_on_resume, resolve
 from munit_zoo.engine.acceleration import memory_format
-from munit_zoo.engine.locks import Busy, holding
+from munit_zoo.engine.devices import device_at_hand
+from munit_zoo.engine.locks import Busy, holding, is_held
 from munit_zoo.engine.state import Captured, drop_network, load_into, upgrade
 from munit_zoo.errors import CheckpointError, ConfigError, MunitZooError, Problem, UsageError
 from munit_zoo.models import TranslationModel, create_model, translating_networks
 
 __all__ = [
     "Change",
+    "Retention",
     "Run",
     "Snapshot",
+    "best_of",
+    "by_term",
     "changes",
     "find_snapshot",
     "load_model",
@@ -68,6 +72,11 @@ class Snapshot:
     def iteration(self) -> int:
         """Updates made before it was taken."""
         return int(self.info()["iteration"])
+
+    @property
+    def number(self) -> int:
+        """The iteration by its folder's name."""
+        return int(self.folder.name.removeprefix(_FORMER))
 
     def info(self) -> dict[str, Any]:
         """What `snapshot.json` says. Raises CheckpointError where it is damaged."""
@@ -171,6 +180,45 @@ class Snapshot:
         return CheckpointError(
             f"{problem}. There is no good snapshot before it" if older else problem
         )
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Which snapshots stay.
+
+    newest: so many of the newest; None: all. every: beside them, those of each iteration that it
+    divides. best: beside them, the one with the lowest loss of this name.
+    """
+
+    newest: int | None = None
+    every: int | None = None
+    best: str | None = None
+
+    def doomed(self, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+        """Those of a run's snapshots, oldest first, that do not stay."""
+        if self.newest is None:
+            return []
+        older = [
+            snapshot
+            for snapshot in snapshots[: -self.newest]
+            if not (self.every and snapshot.number % self.every == 0)
+        ]
+        best = None if self.best is None or not older else best_of(snapshots, self.best)
+        return [snapshot for snapshot in older if snapshot != best]
+
+
+def best_of(snapshots: Sequence[Snapshot], loss: str) -> Snapshot | None:
+    """The snapshot with the lowest of a logged loss, the older of two; None where none says."""
+    found: list[tuple[float, int, Snapshot]] = []
+    for snapshot in snapshots:
+        try:
+            losses = snapshot.info().get("losses", {})
+        except CheckpointError:  # damaged: no candidate
+            continue
+        value = losses.get(loss, by_term(losses).get(loss))
+        if value is not None:
+            found.append((value, snapshot.number, snapshot))
+    return min(found)[2] if found else None
 
 
 @dataclass(frozen=True)
@@ -281,6 +329,10 @@ class Run:
                 "choose another folder"
             ) from None
 
+    def busy(self) -> bool:
+        """Whether a process trains in this folder."""
+        return is_held(self.folder / "run.lock")
+
     def clean(self) -> None:
         """Remove what an interrupted writer left. For the holder of the lock."""
         there = {s.folder.name for s in self.snapshots()}
@@ -321,12 +373,16 @@ class Run:
         return snapshots[-1]
 
     def save(
-        self, captured: Captured, info: Mapping[str, Any], *, keep: int | None = None
+        self,
+        captured: Captured,
+        info: Mapping[str, Any],
+        *,
+        keep: Retention | None = None,
     ) -> Snapshot:
         """Write a snapshot: all of it, or nothing. One of the same iteration stays until then.
 
-        info: what `snapshot.json` is to say beside. keep: older snapshots beyond this many are
-        deleted afterwards. Raises OSError, as when the disk is full.
+        info: what `snapshot.json` is to say beside. keep: which older snapshots stay afterwards;
+        all where it is left out. Raises OSError, as when the disk is full.
         """
         parent = self.folder / "snapshots"
         parent.mkdir(exist_ok=True)
@@ -360,7 +416,7 @@ class Run:
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
-        for old in self.snapshots()[: -keep if keep else 0]:
+        for old in () if keep is None else keep.doomed(self.snapshots()):
             _remove(old.folder)
         return Snapshot(target)
 
@@ -409,8 +465,10 @@ def load_model(
 
     path: a run's folder (its newest snapshot) or a snapshot's.
     ema: the averaged weights where they were kept.
-    Raises CheckpointError for a folder that is neither, or weights that do not fit.
+    Raises CheckpointError for a folder that is neither, or weights that do not fit, and UsageError
+    for a device that is not here.
     """
+    device = device_at_hand(device)
     config = _as_built(find_snapshot(Path(path))[0]).config
     facts = read_newest(Path(path), lambda run, snapshot: snapshot.info().get("facts", {}))
     missing = facts.get("missing", [])  # of an import: networks that its files lacked
@@ -490,6 +548,22 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         if isinstance(line, dict) and isinstance(line.get("iteration"), int):
             lines.append(line)
     return lines
+
+
+def by_term(parts: Mapping[str, float]) -> dict[str, float]:
+    """Losses by term: the parts of each (`generators/image_recon/x_aa`, `…/x_bb`) added up. A term
+    that several updates know has each of them named."""
+    sums: dict[tuple[str, str], float] = {}
+    for name, value in parts.items():
+        update, _, rest = name.partition("/")
+        if rest != "total":
+            key = rest.split("/")[0], update
+            sums[key] = sums.get(key, 0.0) + value
+    several = [term for term, _ in sums]
+    return {
+        f"{update}/{term}" if several.count(term) > 1 else term: value
+        for (term, update), value in sums.items()
+    }
 
 
 def write_text(path: Path, text: str) -> None:
