@@ -17,16 +17,16 @@ class Busy(Exception):
 
 
 @contextmanager
-def holding(file: Path) -> Iterator[None]:
+def holding(file: Path, *, patience: float = 0.25) -> Iterator[None]:
     """Hold a lock on a file, which is created. Raises Busy where another process does.
 
+    patience: seconds to try again in, as somebody may only ask whether it is held.
     It ends with the process that holds it; a loader's processes do not inherit it.
     """
     handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        patience = 5
-        while not (mine := _lock(handle)) and patience:  # somebody may only ask whether `is_held`
-            patience -= 1
+        until = time.monotonic() + patience
+        while not (mine := _lock(handle)) and time.monotonic() < until:
             time.sleep(0.05)
         if not mine:
             raise Busy(os.read(handle, 200).decode(errors="replace").strip())
@@ -40,10 +40,11 @@ def holding(file: Path) -> Iterator[None]:
 
 
 def is_held(file: Path) -> bool:
-    """Whether a process holds the lock on a file."""
+    """Whether a process holds the lock on a file; of none that was ever locked, or that is not ours
+    to lock, no."""
     try:
         handle = os.open(file, os.O_RDWR)
-    except OSError:  # never locked, or not ours to lock
+    except OSError:
         return False
     try:
         return not _lock(handle)

@@ -246,7 +246,7 @@ def test_many_domains_are_scored_pair_by_pair_and_on_the_mean():
 
 
 def test_a_translator_without_styles_is_given_none():
-    """UNIT and CycleGAN refuse styles and examples: theirs is one translation, always."""
+    """UNIT and CycleGAN refuse styles and examples: they have one translation."""
 
     class Plain:
         style_dim = 0
