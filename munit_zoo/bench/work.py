@@ -411,7 +411,7 @@ def _component(arm: Arm, device: torch.device) -> Work:
 
 def _data(arm: Arm, device: torch.device) -> Work:
     """One worker's share: decode and transform the images of a batch, in this process."""
-    config = load_config(arm.config, *arm.overrides, f"ENGINE.BATCH_SIZE={arm.batch}")
+    config = load_config(arm.config, *arm.overrides, *arm.variant, f"ENGINE.BATCH_SIZE={arm.batch}")
     factory = bind("dataset", config.DATA)
     datasets = {domain.name: factory(domain, "train") for domain in domains_of(config)}
     for dataset in datasets.values():

@@ -118,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="all",
         help="find the images, too, and open the first of each domain, or all",
     )
+    command.add_argument("--memory", action="store_true", help="estimate what training takes")
     command = _add(actions, "diff", "_show:config_diff", "what differs between two configs")
     _config(command)
 
@@ -133,7 +134,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--force", action="store_true", help="resume with a config that differs in what matters"
     )
-    command.add_argument("--devices", type=int, default=1, help="processes, one device each")
+    command.add_argument("--devices", type=int, help="processes here, one device each (1)")
+    command.add_argument(
+        "--nodes", type=int, help="machines (1); torchrun and srun say both themselves"
+    )
     _device(command)
     _plugin(command)
 
@@ -233,6 +237,23 @@ def _parser() -> argparse.ArgumentParser:
     _weights(command)
     _device(command)
 
+    command = _add(commands, "pack", "_run:pack", "a folder of images as tar shards (WebDataset)")
+    command.add_argument("folder", type=Path, help="as image_folder has it: trainA, train/day, …")
+    command.add_argument("--out", type=Path, required=True, metavar="SHARDS", help="a new folder")
+    command.add_argument("--megabytes", type=float, default=100, help="of a shard, about (100)")
+
+    command = _add(commands, "runs", "_run:runs", "the runs in a folder: state, losses, size")
+    command.add_argument(
+        "folder", type=Path, nargs="?", default=Path(), help="searched to any depth"
+    )
+    _plugin(command)
+
+    command = _add(commands, "weights", "_run:weights", "a run of another's weights alone")
+    command.add_argument("path", metavar="RUN", type=Path, help="a run's or snapshot's folder")
+    command.add_argument("--out", type=Path, required=True, metavar="RUN", help="the new run")
+    command.add_argument("--no-ema", action="store_true", help="not the averaged weights")
+    _plugin(command)
+
     command = _add(commands, "samples", "_run:samples", "write images of a config's dataset")
     _config(command)
     command.add_argument("--domain", required=True, help="as a")
@@ -271,7 +292,7 @@ def _parser() -> argparse.ArgumentParser:
             "--config",
             type=Path,
             metavar="FILE",
-            help="of its training: YAML or JSON" if name == "starganv2" else "train_opt.txt",
+            help=_OPTIONS.get(name, "train_opt.txt"),
         )
         command.add_argument("--out", type=Path, required=True, metavar="RUN", help="the new run")
         command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
@@ -282,10 +303,13 @@ def _parser() -> argparse.ArgumentParser:
 _SYSTEMS = {
     "cyclegan": "…_net_{G_A,G_B,D_A,D_B}.pth, or …_net_G.pth alone",
     "pix2pix": "…_net_{G,D}.pth",
+    "bicyclegan": "…_net_{G,E,D,D2}.pth",
     "starganv2": "…_{nets,nets_ema,optims}.ckpt",
     "cut": "…_net_{G,D,F}.pth, also FastCUT's",
 }
 """Systems whose checkpoints are imported, and what their files are called."""
+_OPTIONS = {"bicyclegan": "opt.txt", "starganv2": "of its training: YAML or JSON"}
+"""The file of a training's options, where it is not called train_opt.txt."""
 
 
 def _bench(command: argparse.ArgumentParser) -> None:

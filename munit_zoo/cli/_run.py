@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-from munit_zoo.errors import counted, duration
+from munit_zoo.errors import counted, duration, sized
 
 if TYPE_CHECKING:
     from munit_zoo.engine.importing import Imported
@@ -102,6 +103,7 @@ def train(chosen: argparse.Namespace) -> int:
             init_from=chosen.init_from,
             device=chosen.device,
             devices=chosen.devices,
+            nodes=chosen.nodes,
             plugins=chosen.plugin or (),
             progress=bar,
             force=chosen.force,
@@ -306,6 +308,58 @@ def _told() -> Iterator[Callable[[str], None]]:
         return
     with console.status("") as status:
         yield lambda text: status.update(text)
+
+
+def runs(chosen: argparse.Namespace) -> int:
+    """`munit-zoo runs`. Exit status 2 where some run cannot be read."""
+    from munit_zoo.engine.inventory import survey
+
+    found = survey(chosen.folder)
+    if not found:
+        print(f"no run in {chosen.folder}")
+        return 0
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    for column in ("run", "state", "recipe", "iteration", "snapshots", "size", "last losses"):
+        right = column in ("iteration", "snapshots", "size")
+        table.add_column(column, justify="right" if right else "left", no_wrap=not right)
+    for one in found:
+        inside = one.folder.relative_to(chosen.folder)
+        table.add_row(
+            Text(str(one.folder if inside == Path() else inside)),
+            one.state,
+            one.recipe,
+            f"{one.iteration} of {one.iterations}" if one.iterations else "",
+            f"{one.snapshots}, best {one.best}" if one.best is not None else f"{one.snapshots}",
+            sized(one.size),
+            " ".join(f"{name} {value:.3g}" for name, value in one.losses.items()),
+        )
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    broken = [one for one in found if one.problem]
+    for one in broken:
+        print(f"{one.folder}: {one.problem}", file=sys.stderr)
+    return 2 if broken else 0
+
+
+def pack(chosen: argparse.Namespace) -> None:
+    """`munit-zoo pack`."""
+    from munit_zoo.data.webdataset import pack as run_packing
+    from munit_zoo.errors import UsageError
+
+    if not 0 < chosen.megabytes < math.inf:
+        raise UsageError(f"--megabytes {chosen.megabytes:g}: a size above 0 is due")
+    for group, (images, shards) in run_packing(
+        chosen.folder, chosen.out, megabytes=chosen.megabytes
+    ).items():
+        print(f"{group or '.'}: {counted(images, 'image')} in {counted(shards, 'shard')}")
+    print(f"train on them with: 'DATA={{NAME: webdataset, ROOT: {chosen.out}, …}}'")
+
+
+def weights(chosen: argparse.Namespace) -> None:
+    """`munit-zoo weights`."""
+    from munit_zoo.engine.inventory import export_weights
+
+    run, size = export_weights(chosen.path, chosen.out, ema=not chosen.no_ema)
+    print(f"{sized(size)} in {run.folder}: translate, evaluate and --init-from take it")
 
 
 def samples(chosen: argparse.Namespace) -> None:

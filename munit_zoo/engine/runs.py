@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,8 +35,11 @@ from munit_zoo.models import TranslationModel, create_model, translating_network
 
 __all__ = [
     "Change",
+    "Retention",
     "Run",
     "Snapshot",
+    "best_of",
+    "by_term",
     "changes",
     "find_snapshot",
     "load_model",
@@ -69,6 +73,11 @@ class Snapshot:
     def iteration(self) -> int:
         """Updates made before it was taken."""
         return int(self.info()["iteration"])
+
+    @property
+    def number(self) -> int:
+        """The iteration by its folder's name."""
+        return int(self.folder.name.removeprefix(_FORMER))
 
     def info(self) -> dict[str, Any]:
         """What `snapshot.json` says. Raises CheckpointError where it is damaged."""
@@ -175,6 +184,45 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Retention:
+    """Which snapshots stay.
+
+    newest: so many of the newest; None: all. every: beside them, those of each iteration that it
+    divides. best: beside them, the one with the lowest loss of this name.
+    """
+
+    newest: int | None = None
+    every: int | None = None
+    best: str | None = None
+
+    def doomed(self, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+        """Those of a run's snapshots, oldest first, that do not stay."""
+        if self.newest is None:
+            return []
+        older = [
+            snapshot
+            for snapshot in snapshots[: -self.newest]
+            if not (self.every and snapshot.number % self.every == 0)
+        ]
+        best = None if self.best is None or not older else best_of(snapshots, self.best)
+        return [snapshot for snapshot in older if snapshot != best]
+
+
+def best_of(snapshots: Sequence[Snapshot], loss: str) -> Snapshot | None:
+    """The snapshot with the lowest of a logged loss, the older of two; None where none says."""
+    found: list[tuple[float, int, Snapshot]] = []
+    for snapshot in snapshots:
+        try:
+            losses = snapshot.info().get("losses", {})
+        except CheckpointError:  # damaged: no candidate
+            continue
+        value = losses.get(loss, by_term(losses).get(loss))
+        if value is not None:
+            found.append((value, snapshot.number, snapshot))
+    return min(found)[2] if found else None
+
+
+@dataclass(frozen=True)
 class Run:
     """A run's folder."""
 
@@ -274,7 +322,11 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.folder / "run.lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if not _lock(handle):
+            patience = 5
+            while not (mine := _lock(handle)) and patience:  # somebody may only ask who is `busy`
+                patience -= 1
+                time.sleep(0.05)
+            if not mine:
                 holder = os.read(handle, 200).decode(errors="replace").strip()
                 raise UsageError(
                     f"{self.folder} is being trained by another process"
@@ -287,6 +339,17 @@ class Run:
             yield
         finally:
             _held.discard(handle)
+            os.close(handle)
+
+    def busy(self) -> bool:
+        """Whether a process trains in this folder."""
+        try:
+            handle = os.open(self.folder / "run.lock", os.O_RDWR)
+        except OSError:  # never locked, or not ours to lock
+            return False
+        try:
+            return not _lock(handle)
+        finally:
             os.close(handle)
 
     def clean(self) -> None:
@@ -329,12 +392,16 @@ class Run:
         return snapshots[-1]
 
     def save(
-        self, captured: Captured, info: Mapping[str, Any], *, keep: int | None = None
+        self,
+        captured: Captured,
+        info: Mapping[str, Any],
+        *,
+        keep: Retention | None = None,
     ) -> Snapshot:
         """Write a snapshot: all of it, or nothing. One of the same iteration stays until then.
 
-        info: what `snapshot.json` is to say beside. keep: older snapshots beyond this many are
-        deleted afterwards. Raises OSError, as when the disk is full.
+        info: what `snapshot.json` is to say beside. keep: which older snapshots stay afterwards;
+        all where it is left out. Raises OSError, as when the disk is full.
         """
         parent = self.folder / "snapshots"
         parent.mkdir(exist_ok=True)
@@ -368,7 +435,7 @@ class Run:
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
-        for old in self.snapshots()[: -keep if keep else 0]:
+        for old in () if keep is None else keep.doomed(self.snapshots()):
             _remove(old.folder)
         return Snapshot(target)
 
@@ -530,6 +597,22 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         if isinstance(line, dict) and isinstance(line.get("iteration"), int):
             lines.append(line)
     return lines
+
+
+def by_term(parts: Mapping[str, float]) -> dict[str, float]:
+    """Losses by term: the parts of each (`generators/image_recon/x_aa`, `…/x_bb`) added up. A term
+    that several updates know has each of them named."""
+    sums: dict[tuple[str, str], float] = {}
+    for name, value in parts.items():
+        update, _, rest = name.partition("/")
+        if rest != "total":
+            key = rest.split("/")[0], update
+            sums[key] = sums.get(key, 0.0) + value
+    several = [term for term, _ in sums]
+    return {
+        f"{update}/{term}" if several.count(term) > 1 else term: value
+        for (term, update), value in sums.items()
+    }
 
 
 def write_text(path: Path, text: str) -> None:

@@ -77,11 +77,13 @@ BUILTINS: dict[str, str] = {
         r1 = munit_zoo.losses.penalties:R1
         r2 = munit_zoo.losses.penalties:R2
         smooth_l1 = munit_zoo.losses.reconstruction:SmoothL1
+        vae_kl = munit_zoo.losses.regularizers:VaeKL
         vgg_perceptual = munit_zoo.losses.perceptual:VGGPerceptual
         wgan = munit_zoo.losses.adversarial:WGAN
         wgan_gp = munit_zoo.losses.penalties:WganGP
     """,
     "model": """
+        bicyclegan = munit_zoo.models.bicyclegan:BicycleGan
         cyclegan = munit_zoo.models.cyclegan:CycleGan
         munit = munit_zoo.models.munit:Munit
         pix2pix = munit_zoo.models.pix2pix:Pix2Pix
@@ -90,10 +92,12 @@ BUILTINS: dict[str, str] = {
         unit = munit_zoo.models.unit:Unit
     """,
     "dataset": """
+        huggingface = munit_zoo.data.huggingface:HuggingFace
         image_folder = munit_zoo.data.image_folder:ImageFolder
         image_list = munit_zoo.data.image_list:ImageList
         shapes = munit_zoo.data.shapes:Shapes
         side_by_side = munit_zoo.data.side_by_side:SideBySide
+        webdataset = munit_zoo.data.webdataset:WebDataset
     """,
     "metric": """
         cis = munit_zoo.metrics.classes:ClassScores

@@ -199,7 +199,7 @@ def test_ctrl_c_saves_and_resuming_goes_on_exactly(tmp_path, overrides):
 def test_a_loss_that_is_not_finite_stops_and_says_so(tmp_path, overrides):
     wild = [*overrides, "OPTIM.DEFAULT.LR=1e30", "OPTIM.NETWORKS.DISCRIMINATOR.LR=1e-3"]
     wild.append("ENGINE.ITERATIONS=20")
-    with pytest.raises(UsageError, match=r"loss is not finite: .*The last snapshot is"):
+    with pytest.raises(UsageError, match=r"loss ADVERSARIAL is not finite; .*The last snapshot is"):
         train(resolve("munit/shapes", wild), tmp_path / "run", device="cpu")
     assert Run.open(tmp_path / "run").snapshots()
 
