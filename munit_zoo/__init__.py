@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         train,
     )
     from munit_zoo.models import TranslationModel
+    from munit_zoo.models.bicyclegan import BicycleGan
     from munit_zoo.models.cyclegan import CycleGan
     from munit_zoo.models.munit import Munit
     from munit_zoo.models.pix2pix import Pix2Pix
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from munit_zoo.models.unit import Unit
 
 __all__ = [
+    "BicycleGan",
     "CycleGan",
     "Munit",
     "Pix2Pix",
@@ -63,6 +65,7 @@ __all__ = [
 ]
 
 _RECIPES = {
+    "BicycleGan": "munit_zoo.models.bicyclegan",
     "CycleGan": "munit_zoo.models.cyclegan",
     "Munit": "munit_zoo.models.munit",
     "Pix2Pix": "munit_zoo.models.pix2pix",

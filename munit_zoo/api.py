@@ -72,7 +72,8 @@ def load_model(
     """The model of a run's or a snapshot's folder, in evaluation mode.
 
     The newest weights of a run; the averaged ones where they were kept, unless `ema` is false.
-    Raises CheckpointError for a folder that is neither, or weights that do not fit.
+    Raises CheckpointError for a folder that is neither, or weights that do not fit, and UsageError
+    for a device that is not here.
     """
     from munit_zoo.engine.runs import load_model as load
 
@@ -121,12 +122,14 @@ def evaluate(
     weights_dir: str | Path | None = None,
     out: str | Path | None = None,
     device: str = "auto",
+    ema: bool = True,
 ) -> list[Report]:
     """Reports of metrics on a run's newest snapshot: all of its METRICS, or those named, there or
     in the registry.
 
     seeds: of styles, one after another; a report then has means and deviations. weights_dir: where
-    trained weights are looked for first. out: a results file to add the scores to.
+    trained weights are looked for first. out: a results file to add the scores to. ema: the
+    averaged weights where they were kept.
     They are written into the run, too. Raises UsageError for a metric that there is not,
     WeightsError where one needs weights that are not on disk.
     """
@@ -135,7 +138,7 @@ def evaluate(
 
     return run_evaluation(
         Path(run),
-        EvaluationChoice(metrics=metrics, seeds=tuple(seeds)),
+        EvaluationChoice(metrics=metrics, seeds=tuple(seeds), ema=ema),
         weights=() if weights_dir is None else (Path(weights_dir),),
         out=None if out is None else Path(out),
         device=device,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from munit_zoo.domains import Domain
 from munit_zoo.losses import AdversarialLoss, NamesLoss
 from munit_zoo.models import Critic, Fool, Graph, Objective, Term, TranslationModel, Values
+from munit_zoo.models.bicyclegan import BicycleGan
 from munit_zoo.models.cyclegan import CycleGan
 from munit_zoo.models.munit import Munit
 from munit_zoo.models.outline import own_terms
@@ -76,6 +77,18 @@ def pix2pix(domains: tuple[Domain, ...] = TWO, **settings: Any) -> Pix2Pix:
     return Pix2Pix(domains, **{**chosen, **settings})
 
 
+def bicyclegan(domains: tuple[Domain, ...] = TWO, **settings: Any) -> BicycleGan:
+    judge = slot("multiscale_patchgan", dim=2, layers=1)
+    chosen = {
+        "style_dim": 3,
+        "generator": slot("styled_unet", dim=2, levels=3),
+        "style_encoder": slot("bicyclegan_resnet", dim=2, halvings=2, parts=2),
+        "discriminator": judge,
+        "discriminator2": judge,
+    }
+    return BicycleGan(domains, **{**chosen, **settings})
+
+
 def starganv2(domains: tuple[Domain, ...] = (DAY, NIGHT, DUSK), **settings: Any) -> StarGanV2:
     sizes: dict[str, Any] = {"size": 32, "channel_budget": 128, "max_dim": 4}
     chosen = {
@@ -94,6 +107,7 @@ ZOO: dict[str, Callable[..., TranslationModel]] = {
     "unit": unit,
     "cyclegan": cyclegan,
     "pix2pix": pix2pix,
+    "bicyclegan": bicyclegan,
     "starganv2": starganv2,
 }
 

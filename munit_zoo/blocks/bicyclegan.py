@@ -29,7 +29,7 @@ class StyledUnetGenerator(nn.Module):
 
     (x (N, in_channels, H, W), code (N, style_dim)) to (N, out_channels, H, W) in [-1, 1], H and W
     multiples of 2^levels. Each level halves the map by a convolution 4×4 and doubles it again; the
-    way up sees what the way down made.
+    way up sees what the way down made. `smallest`: the least side, 2^levels.
 
     levels, dim, dropout, norm: as those of `unet`; every convolution has a bias.
     inject: the code, tiled over the map, is appended to what enters `all` levels or, at the
@@ -88,7 +88,7 @@ class StyledUnetGenerator(nn.Module):
                 up += [nn.Dropout(dropout)]
             self.ups.append(nn.Sequential(*up))
         self.everywhere = inject == "all"
-        self.stride = 2**levels
+        self.stride = self.smallest = 2**levels
         initialise(self, init, gain=init_gain, norms=True)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ class BicycleResnetEncoder(_Encoder):
 
     A convolution 4×4 at stride 2, residual blocks that halve, the mean of 8×8 features, a linear
     layer. H and W from 8·2^halvings to just below twice that; beyond 8·2^halvings, the features at
-    the top left alone are averaged, as in the original. `stride`: the smallest side.
+    the top left alone are averaged, as in the original. `input_size`: the smallest side.
 
     halvings: the first convolution's and the blocks' (4 for 128 pixels, 5 for 256).
     dim: channels of the first convolution; those of block i are dim · min(i + 1, 4).
@@ -200,7 +200,7 @@ class BicycleResnetEncoder(_Encoder):
             channels = wider
         layers += [make_activation()]
         super().__init__(nn.Sequential(*layers), channels, style_dim, parts)
-        self.stride = 8 * 2**halvings
+        self.input_size = 8 * 2**halvings
         initialise(self, init, gain=init_gain, norms=True)
 
 
@@ -257,7 +257,7 @@ class BicycleConvEncoder(_Encoder):
             layers += [make_norm(wider), make_activation()]
             channels = wider
         super().__init__(nn.Sequential(*layers), channels, style_dim, parts)
-        self.stride = 8 * 2**halvings
+        self.input_size = 8 * 2**halvings
         initialise(self, init, gain=init_gain, norms=True)
 
 

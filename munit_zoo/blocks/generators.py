@@ -184,7 +184,8 @@ class UnetGenerator(nn.Module):
 
     Image (N, in_channels, H, W) to image (N, out_channels, H, W) in [-1, 1], H and W multiples of
     2^levels (Ronneberger et al. 2015; Isola et al. 2017, appendix 6.1.1). Every convolution is 4×4
-    with stride 2; the way up sees, at each level, what the way down made of it.
+    with stride 2; the way up sees, at each level, what the way down made of it. `smallest`: the
+    least side, 2^levels.
 
     levels: downsamplings, 2 or more; with 8, images of 256×256 end in one pixel. dim: channels of
         the first level; they double up to 8·dim.
@@ -248,7 +249,7 @@ class UnetGenerator(nn.Module):
                     nn.Dropout(dropout) if drops else None,
                 )
             )
-        self.stride = 2**levels
+        self.stride = self.smallest = 2**levels
         initialise(self, init, gain=init_gain, norms=True)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--from", dest="source", help="the inputs' domain, where there are several"
     )
-    command.add_argument("--styles", type=int, default=10, help="styles drawn an input (10)")
+    command.add_argument("--styles", type=int, help="styles drawn an input (10)")
     command.add_argument(
         "--style-image", type=Path, nargs="+", default=[], help="examples whose styles to take"
     )
@@ -159,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, help="folder (RUN/translations)")
     command.add_argument("--grid", action="store_true", help="also one image of all of them")
     command.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    _averaged(command)
     _device(command)
     _plugin(command)
 
@@ -180,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seeds", type=int, nargs="+", default=[], metavar="SEED", help="of styles: one after all"
     )
     _weights(command)
+    _averaged(command)
     command.add_argument("--out", type=Path, metavar="FILE.json", help="add the scores to a file")
     _device(command)
     _plugin(command)
@@ -290,7 +292,7 @@ def _parser() -> argparse.ArgumentParser:
             "--config",
             type=Path,
             metavar="FILE",
-            help="of its training: YAML or JSON" if name == "starganv2" else "train_opt.txt",
+            help=_OPTIONS.get(name, "train_opt.txt"),
         )
         command.add_argument("--out", type=Path, required=True, metavar="RUN", help="the new run")
         command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
@@ -301,10 +303,13 @@ def _parser() -> argparse.ArgumentParser:
 _SYSTEMS = {
     "cyclegan": "…_net_{G_A,G_B,D_A,D_B}.pth, or …_net_G.pth alone",
     "pix2pix": "…_net_{G,D}.pth",
+    "bicyclegan": "…_net_{G,E,D,D2}.pth",
     "starganv2": "…_{nets,nets_ema,optims}.ckpt",
     "cut": "…_net_{G,D,F}.pth, also FastCUT's",
 }
 """Systems whose checkpoints are imported, and what their files are called."""
+_OPTIONS = {"bicyclegan": "opt.txt", "starganv2": "of its training: YAML or JSON"}
+"""The file of a training's options, where it is not called train_opt.txt."""
 
 
 def _bench(command: argparse.ArgumentParser) -> None:
@@ -355,6 +360,13 @@ def _config(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", help="a shipped name, or a path ending in .yaml")
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     _plugin(command)
+
+
+def _averaged(command: argparse.ArgumentParser) -> None:
+    """Which of a run's weights to use."""
+    command.add_argument(
+        "--no-ema", dest="ema", action="store_false", help="the last weights, not their average"
+    )
 
 
 def _weights(command: argparse.ArgumentParser, *, download: bool = True) -> None:

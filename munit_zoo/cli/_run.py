@@ -160,6 +160,7 @@ def translate(chosen: argparse.Namespace) -> None:
             grid=chosen.grid,
             overwrite=chosen.overwrite,
             device=chosen.device,
+            ema=chosen.ema,
             progress=lambda count, total: bar.update(task, completed=count, total=total),
         )
     count = sum(len(files) for files in done.files.values())
@@ -167,6 +168,8 @@ def translate(chosen: argparse.Namespace) -> None:
     print(f"{counted(count, 'translation')} of {images} in {done.folder}")
     if done.grid is not None:
         print(f"grid: {done.grid}")
+    for note in done.notes:
+        print(f"note: {note}")
 
 
 def evaluate(chosen: argparse.Namespace) -> None:
@@ -185,6 +188,7 @@ def evaluate(chosen: argparse.Namespace) -> None:
         inputs=chosen.inputs,
         styles=chosen.styles,
         seeds=tuple(chosen.seeds),
+        ema=chosen.ema,
     )
     with _told() as tell:
         reports = run_evaluation(

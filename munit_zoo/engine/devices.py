@@ -26,6 +26,7 @@ __all__ = [
     "allow_unused_parameters",
     "choose_device",
     "ddp_strategy",
+    "device_at_hand",
     "is_half",
     "launched_by",
     "leave_group",
@@ -56,6 +57,24 @@ def choose_device(device: str) -> str:
         there = ", ".join(name for name, present in have.items() if present)
         raise UsageError(f"device {device!r} is not available here; there is {there}")
     return device
+
+
+def device_at_hand(device: str | torch.device) -> torch.device:
+    """One of torch's devices, as `cuda:1`.
+
+    Raises UsageError for a word that names none, or a device that this machine does not have.
+    """
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise UsageError(
+            f"device {str(device)!r} is none of torch's: cpu, cuda, cuda:1, mps"
+        ) from None
+    if found.type in ("cuda", "mps"):
+        choose_device(found.type)
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {str(device)!r}: there are {torch.cuda.device_count()} GPUs here")
+    return found
 
 
 def launched_by() -> tuple[str, int, int] | None:

@@ -38,6 +38,7 @@ class EvaluationChoice:
     of METRICS. overrides: `METRICS.LPIPS.NET=vgg`, `DATA.ROOT=…`: how to measure, and where the
     images are by now. inputs, styles: INPUTS and STYLES of every metric that has them.
     seeds: SEED of every metric that has one, in turn; none for the config's.
+    ema: the averaged weights where they were kept, else those of the last iteration.
     """
 
     metrics: tuple[str, ...] = ()
@@ -45,6 +46,7 @@ class EvaluationChoice:
     inputs: int | None = None
     styles: int | None = None
     seeds: tuple[int, ...] = ()
+    ema: bool = True
 
 
 def evaluate(
@@ -90,6 +92,7 @@ class _Job:
     config: Config
     nodes: Mapping[str, tuple[Config, ...]]
     device: str
+    ema: bool
 
     @classmethod
     def of(cls, path: Path, choice: EvaluationChoice, device: str) -> _Job:
@@ -113,7 +116,7 @@ class _Job:
                 ).config.METRICS[name]
                 for variant in variants
             )
-        return cls(path, run, own, config, nodes, choose_device(device))
+        return cls(path, run, own, config, nodes, choose_device(device), choice.ema)
 
     def run_all(
         self,
@@ -121,7 +124,7 @@ class _Job:
         out: Path | None,
         progress: Callable[[str], None] | None,
     ) -> list[Report]:
-        model = load_model(self.path, device=self.device)
+        model = load_model(self.path, device=self.device, ema=self.ema)
         datasets = {
             domain.name: bind("dataset", self.config.DATA)(domain, "test")
             for domain in domains_of(self.config)
@@ -175,7 +178,7 @@ class _Job:
             "run": str(self.run.folder),
             "recipe": str(self.own.MODEL.NAME),
             "iteration": snapshot.iteration,
-            "weights": "averaged" if snapshot.has("average") else "last",
+            "weights": "averaged" if self.ema and snapshot.has("average") else "last",
             "model_sha256": _weights_digest(model),
             "config_sha256": self.own.digest(),
             "variant_sha256": _digest(without),

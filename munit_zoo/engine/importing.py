@@ -22,7 +22,7 @@ from munit_zoo.engine.runs import Run, plugin_records, provenance
 from munit_zoo.engine.state import Captured, imported
 from munit_zoo.engine.step import build_optimizers
 from munit_zoo.errors import CheckpointError, UnknownComponentError, UsageError
-from munit_zoo.interop import cut, cyclegan, nvlabs, starganv2
+from munit_zoo.interop import bicyclegan, cut, cyclegan, nvlabs, starganv2
 from munit_zoo.interop.checkpoints import ReadNetworks
 from munit_zoo.models import TranslationModel, assemble, create_model, translating_networks
 from munit_zoo.models.rehearsal import look
@@ -214,7 +214,11 @@ def _absent(
     The shadow then translates as the others can. Raises CheckpointError where they cannot at all.
     """
     named = {path: name for name, path in system.networks.items()}
-    absent = [path for path in named if not any(name.startswith(f"{path}.") for name in weights)]
+    absent = [
+        path
+        for path in named
+        if path in shadow.networks() and not any(name.startswith(f"{path}.") for name in weights)
+    ]
     missing = [path for path in absent if path in translating_networks(shadow)]
     notes = [
         f"{named[path]} ({path}) is not among the files: training starts with a new one"
@@ -367,6 +371,23 @@ SYSTEMS: Mapping[str, System] = {
         nodes=cyclegan.settings_of_options,
         notes=_evaluation_mode,
         models=("pix2pix", "test"),
+    ),
+    "bicyclegan": System(
+        project="junyanz/BicycleGAN",
+        recipe="bicyclegan",
+        networks={
+            "G": "generator",
+            "E": "style_encoder",
+            "D": "discriminator",
+            "D2": "discriminator2",
+        },
+        defaults=bicyclegan.DEFAULTS,
+        options=cyclegan.read_options,
+        read=bicyclegan.read_checkpoint,
+        config=lambda o, read: bicyclegan.config_of_options(o, read, _channels(read)),
+        nodes=lambda _: {},
+        notes=_images_unknown,
+        models=("bicycle_gan", "test"),
     ),
     "starganv2": System(
         project="clovaai/stargan-v2",

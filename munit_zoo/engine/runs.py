@@ -28,6 +28,7 @@ from torch import Tensor
 from munit_zoo._version import __version__
 from munit_zoo.config import Config, Resolved, free_on_resume, resolve
 from munit_zoo.engine.acceleration import memory_format
+from munit_zoo.engine.devices import device_at_hand
 from munit_zoo.engine.state import Captured, drop_network, load_into, upgrade
 from munit_zoo.errors import CheckpointError, ConfigError, MunitZooError, Problem, UsageError
 from munit_zoo.models import TranslationModel, create_model, translating_networks
@@ -513,8 +514,10 @@ def load_model(
 
     path: a run's folder (its newest snapshot) or a snapshot's.
     ema: the averaged weights where they were kept.
-    Raises CheckpointError for a folder that is neither, or weights that do not fit.
+    Raises CheckpointError for a folder that is neither, or weights that do not fit, and UsageError
+    for a device that is not here.
     """
+    device = device_at_hand(device)
     config = _as_built(find_snapshot(Path(path))[0]).config
     facts = read_newest(Path(path), lambda run, snapshot: snapshot.info().get("facts", {}))
     missing = facts.get("missing", [])  # of an import: networks that its files lacked

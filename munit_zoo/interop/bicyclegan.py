@@ -16,10 +16,59 @@ from typing import Any
 from torch import Tensor
 
 from munit_zoo.errors import CheckpointError
-from munit_zoo.interop.checkpoints import ReadNetworks, load, renamed, tensors_of
-from munit_zoo.interop.cyclegan import init_of_options, network_of
+from munit_zoo.interop import cyclegan
+from munit_zoo.interop.checkpoints import (
+    ReadNetworks,
+    Shapes,
+    load,
+    number,
+    renamed,
+    shapes_of,
+    tensors_of,
+    whole,
+)
 
-__all__ = ["names_of", "read_checkpoint", "settings_of_options"]
+__all__ = [
+    "DEFAULTS",
+    "config_of_options",
+    "names_of",
+    "options_of_weights",
+    "read_checkpoint",
+    "settings_of_options",
+]
+
+DEFAULTS: Mapping[str, Any] = {
+    **cyclegan.SHARED,
+    "batch_size": 2,
+    "conditional_D": False,
+    "dataroot": "data/edges2shoes",
+    "gan_mode": "lsgan",
+    "init_type": "xavier",
+    "input_nc": 1,
+    "lambda_GAN": 1.0,
+    "lambda_GAN2": 1.0,
+    "lambda_L1": 10.0,
+    "lambda_kl": 0.01,
+    "lambda_z": 0.5,
+    "load_size": 256,
+    "n_epochs": 30,
+    "n_epochs_decay": 30,
+    "nef": 64,
+    "netD": "basic_256_multi",
+    "netD2": "basic_256_multi",
+    "netE": "resnet_256",
+    "netG": "unet_256",
+    "nl": "relu",
+    "norm": "instance",
+    "num_Ds": 2,
+    "nz": 8,
+    "output_nc": 3,
+    "upsample": "basic",
+    "use_dropout": True,
+    "use_same_D": False,
+    "where_add": "all",
+}
+"""Options as published for edges to shoes, unless given."""
 
 _GENERATORS = {"unet_128": 7, "unet_256": 8}
 _ENCODERS = {
@@ -33,12 +82,11 @@ _ACTIVATIONS = {"relu": "relu", "lrelu": "lrelu", "elu": "elu"}
 
 
 def settings_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Nodes and keys of MODEL, as a config has them: GENERATOR, STYLE_ENCODER (mean and
-    log-variance), DISCRIMINATOR, DISCRIMINATOR2 (none with `use_same_D`) and STYLE_DIM.
+    """Nodes and keys of MODEL, as a config has them; DISCRIMINATOR2 without `use_same_D` alone.
 
     options: by the original's names, typed as there. Raises CheckpointError for what it lacks.
     """
-    common = {"NORM": {"NAME": options["norm"]}, **init_of_options(options)}
+    common = {"NORM": {"NAME": options["norm"]}, **cyclegan.init_of_options(options)}
 
     def critic(key: str) -> dict[str, Any]:
         return {
@@ -70,10 +118,39 @@ def settings_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
         },
         "DISCRIMINATOR": critic("netD"),
         "STYLE_DIM": options["nz"],
+        "CONDITIONAL": options["conditional_D"],
+        "SAME_DISCRIMINATOR": options["use_same_D"],
     }
     if not options["use_same_D"]:
         nodes["DISCRIMINATOR2"] = critic("netD2")
     return nodes
+
+
+def config_of_options(
+    options: Mapping[str, Any], read: ReadNetworks, channels: tuple[int, int]
+) -> dict[str, Any]:
+    """The sections of a config but MODEL.
+
+    options: all of them. read: from the files. channels: of G's input and output.
+    A batch of theirs holds the pairs of two of ours: those that are translated, and those that
+    are only shown to the second discriminator.
+    """
+    pairs = max(1, whole(options, "batch_size") // 2)
+    # of a single scale, their adversarial loss is a sum over the samples
+    samples = pairs if read.settings["DISCRIMINATOR"]["SCALES"] == 1 else 1
+    mode = {"NAME": cyclegan.adversarial_of_options(options)["NAME"], "CRITIC_WEIGHT": samples}
+    weights = {key: number(options, f"lambda_{key}") for key in ("GAN", "GAN2", "L1", "kl", "z")}
+    tree = cyclegan.training_of_options(options, "bicyclegan", channels)
+    tree["ENGINE"]["BATCH_SIZE"] = pairs
+    return tree | {
+        "LOSSES": {
+            "ADVERSARIAL": {**mode, "WEIGHT": samples * weights["GAN"]},
+            "ADVERSARIAL2": {**mode, "WEIGHT": samples * weights["GAN2"]},
+            "IMAGE_RECON": {"NAME": "l1", "WEIGHT": weights["L1"]},
+            "KL": {"NAME": "vae_kl", "WEIGHT": pairs * weights["kl"]},
+            "STYLE_RECON": {"NAME": "l1", "WEIGHT": weights["z"]},
+        }
+    }
 
 
 def _known(options: Mapping[str, Any], key: str, known: Mapping[str, Any]) -> Any:
@@ -151,19 +228,110 @@ def _critic_rules(names: list[str]) -> dict[str, str]:
     }
 
 
+# What names and shapes tell
+
+
+def options_of_weights(
+    networks: Mapping[str, Shapes], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options, with those that names and shapes tell as they tell them.
+
+    networks: shapes by the original's names, for each network there is. Raises CheckpointError
+    where they are of no such network.
+    """
+    found = dict(options)
+    readers = {"E": _told_by_encoder, "G": _told_by_generator}
+    for network in ("E", "G", "D", "D2"):
+        if network in networks:
+            tell = readers.get(network, _told_by_critic)
+            try:
+                found |= tell(network, networks[network], found)
+            except (KeyError, IndexError) as error:
+                raise CheckpointError(
+                    f"the weights of {network} are not BicycleGAN's: no {error}"
+                ) from None
+    judged = networks["D"][_first(networks["D"])][1] if "D" in networks else None
+    if judged is not None:
+        found["conditional_D"] = judged == found["input_nc"] + found["output_nc"]
+    return found
+
+
+def _first(shapes: Shapes) -> str:
+    return next(name for name, shape in shapes.items() if len(shape) == 4)
+
+
+def _norm(shapes: Shapes) -> dict[str, str]:
+    batch = any(name.endswith(".running_mean") for name in shapes)
+    return {"norm": "batch" if batch else "instance"}
+
+
+def _told_by_encoder(network: str, shapes: Shapes, options: Mapping[str, Any]) -> dict[str, Any]:
+    dim, channels = shapes["conv.0.weight"][:2]
+    blocks = {m[1] for name in shapes if (m := re.match(r"conv\.(\d+)\.shortcut", name))}
+    plain = [name for name, shape in shapes.items() if len(shape) == 4]
+    kind, halvings = ("resnet", len(blocks) + 1) if blocks else ("conv", len(plain))
+    told = {"nef": dim, "output_nc": channels, "nz": shapes["fc.0.weight"][0], **_norm(shapes)}
+    return {**told, "netE": f"{kind}_{8 * 2**halvings}"}
+
+
+def _told_by_generator(network: str, shapes: Shapes, options: Mapping[str, Any]) -> dict[str, Any]:
+    nested = "model.down.0.weight" in shapes
+    outer, mark = ("model.", ".submodule") if nested else ("model.model.", ".3.model")
+    first = shapes[f"{outer}down.0.weight" if nested else f"{outer}0.weight"]
+    depth = max(name.count(mark) for name in shapes) + (1 if nested else 2)
+    ups = ("up.1", "up.3") if nested else ("3", "5")
+    bilinear = f"{outer}{ups[1]}.weight" in shapes
+    up = shapes[f"{outer}{ups[bilinear]}.weight"]
+    nz = options["nz"]
+    if nested:
+        nz = shapes["model.submodule.down.1.weight"][1] - first[0]
+    return {
+        "ngf": first[0],
+        "nz": nz,
+        "input_nc": first[1] - nz,
+        "output_nc": up[0 if bilinear else 1],
+        "netG": f"unet_{2**depth}",
+        "upsample": "bilinear" if bilinear else "basic",
+        "where_add": "all" if nested else "input",
+        **_norm(shapes),
+    }
+
+
+def _told_by_critic(network: str, shapes: Shapes, options: Mapping[str, Any]) -> dict[str, Any]:
+    scales = {m[1] for name in shapes if (m := re.match(r"model_(\d+)\.", name))} or {""}
+    first = re.escape(_first(shapes).split(".")[0])
+    layers = sum(
+        bool(re.fullmatch(rf"{first}\.\d+\.weight", name)) and len(shape) == 4
+        for name, shape in shapes.items()
+    )
+    kinds = {depth: name for name, depth in _DISCRIMINATORS.items()}
+    return {
+        "ndf": shapes[_first(shapes)][0],
+        "num_Ds": len(scales),
+        f"net{network}": kinds.get(layers - 2, f"{layers - 2} layers"),
+    }
+
+
 # Files
 
 
 def read_checkpoint(files: Iterable[Path], options: Mapping[str, Any]) -> ReadNetworks:
     """The networks in some of its files, by the files' names: G, E, D, D2.
 
-    options: of its `opt.txt`. Raises CheckpointError for files that cannot be read or are of
-    another form.
+    options: of its `opt.txt`, for what names and shapes do not tell. Raises CheckpointError for
+    files that cannot be read, are of another form or do not fit together.
     """
     weights: dict[str, dict[str, Tensor]] = {}
-    for path in files:
-        network = network_of(path)
+    shapes: dict[str, Shapes] = {}
+    for path in cyclegan.checked(files):
+        network = cyclegan.network_of(path)
+        if network not in ("G", "E", "D", "D2"):
+            raise CheckpointError(f"{path.name}: the original has no network {network}")
         tensors = tensors_of(load(path), path.name)
+        shapes[network] = shapes_of(tensors)
         weights[network] = renamed(tensors, partial(names_of, network))
-    channels = {"G": (options["input_nc"], options["output_nc"])}
-    return ReadNetworks(settings_of_options(options), weights, dict(channels))
+    if "G" not in weights:
+        raise CheckpointError("the files hold no generator: name …_net_G.pth, too")
+    told = options_of_weights(shapes, options)
+    channels = {"G": (told["input_nc"], told["output_nc"])}
+    return ReadNetworks(settings_of_options(told), weights, dict(channels))

@@ -90,9 +90,10 @@ PIX2PIX: Mapping[str, Any] = {
 }
 """Options of pix2pix, unless given."""
 
-EPOCH = {"cyclegan": 1334, "pix2pix": 400, "cut": 1334}
+EPOCH = {"cyclegan": 1334, "pix2pix": 400, "cut": 1334, "bicyclegan": 49825}
 """Images of an epoch of the published settings: the original counts in epochs, we in iterations."""
 
+_PAIRED = ("pix2pix", "bicyclegan")
 _GENERATORS = {
     "resnet_9blocks": {"NAME": "resnet", "BLOCKS": 9},
     "resnet_6blocks": {"NAME": "resnet", "BLOCKS": 6},
@@ -231,7 +232,7 @@ def training_of_options(
     size, crop = whole(options, "load_size"), whole(options, "crop_size")
     root, turned = str(options["dataroot"]), {"AtoB": False, "BtoA": True}
     data: dict[str, Any] = {
-        "NAME": "side_by_side" if recipe == "pix2pix" else "image_folder",
+        "NAME": "side_by_side" if recipe in _PAIRED else "image_folder",
         "SIZE": size,
         "CROP": [crop, crop],
         "FLIP": not options["no_flip"],
@@ -253,7 +254,7 @@ def training_of_options(
     policy = "plateau" if policy == "linear" and not falling else policy
     if not _known(options, "direction", turned):
         data["ROOT"] = root
-    elif recipe == "pix2pix":
+    elif recipe in _PAIRED:
         data |= {"ROOT": root, "PANELS": ["B", "A"]}
     else:
         data["FOLDERS"] = {"A": f"{root}/trainB", "B": f"{root}/trainA"}

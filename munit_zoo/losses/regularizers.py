@@ -1,4 +1,4 @@
-"""Regularisers of single tensors."""
+"""Regularisers of codes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from munit_zoo.losses.base import NamesLoss
 
-__all__ = ["GaussianKL"]
+__all__ = ["GaussianKL", "VaeKL"]
 
 
 class GaussianKL(NamesLoss):
@@ -16,3 +16,14 @@ class GaussianKL(NamesLoss):
 
     def forward(self, h: Tensor) -> Tensor:
         return h.square().mean()
+
+
+class VaeKL(NamesLoss):
+    """KL(N(μ, σ²) ‖ N(0, I)) of a mean and a log-variance (N, S) (Kingma & Welling 2014, app. B).
+
+    ½ (μ² + σ² − log σ² − 1), summed over the numbers of a code, averaged over the batch.
+    """
+
+    def forward(self, mean: Tensor, logvar: Tensor) -> Tensor:
+        divergence = 0.5 * (mean.square() + logvar.exp() - logvar - 1)
+        return divergence.flatten(1).sum(dim=1).mean()

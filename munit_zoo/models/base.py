@@ -56,6 +56,8 @@ class TranslationModel(nn.Module):
     style_dim: int = 0
     stride: int = 1
     """Image sides are padded to a multiple of this for translation."""
+    smallest: int = 0
+    """The least side to which they are padded; 0 for twice `stride`, as mirroring borders needs."""
 
     def __init__(self, domains: tuple[Domain, ...]) -> None:
         super().__init__()

@@ -85,7 +85,7 @@ class CycleGan(TranslationModel):
             discriminate = DISCRIMINATORS.factory(discriminator)(domain.channels)
             networks = {"generator": generate, "discriminator": discriminate}
             setattr(self, letter, nn.ModuleDict({**networks, "pool": ImagePool(pool_size)}))
-            self.stride = generate.stride
+            self.stride, self.smallest = generate.stride, getattr(generate, "smallest", 0)
 
     @tensor
     def x_ab(self, x_a: Tensor) -> Tensor:

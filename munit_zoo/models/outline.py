@@ -191,7 +191,8 @@ def _input(spec: Input) -> str:
         return f"{kind}{', one for the whole batch' if spec.shared else ''}"
     if isinstance(spec, Label):
         return f"label of {spec.of}"
-    assert isinstance(spec, Image)
+    if not isinstance(spec, Image):
+        raise GraphError(f"{type(spec).__name__} is no kind of input that can be described")
     words = "image" if spec.domain is None else f"image of {spec.domain}"
     if spec.like is not None:
         return f"another image of the domain that {spec.like} is of"

@@ -53,6 +53,7 @@ class Pix2Pix(TranslationModel):
         a, b = domains
         generate = GENERATORS.factory(generator)(a.channels, b.channels)
         self.generator, self.stride = generate, generate.stride
+        self.smallest = getattr(generate, "smallest", 0)
         self.discriminator = DISCRIMINATORS.factory(discriminator)(a.channels + b.channels)
 
     @tensor

@@ -310,7 +310,7 @@ class Translator:
         """Images extended at the right and below to sizes that the networks take."""
         stride: int = self.model.stride
         height, width = x.shape[2:]
-        least = 2 * stride
+        least: int = self.model.smallest or 2 * stride
         sides = [max(least, -(-side // stride) * stride) for side in (height, width)]
         amount = (0, sides[1] - width, 0, sides[0] - height)
         if any(amount):

@@ -77,11 +77,13 @@ BUILTINS: dict[str, str] = {
         r1 = munit_zoo.losses.penalties:R1
         r2 = munit_zoo.losses.penalties:R2
         smooth_l1 = munit_zoo.losses.reconstruction:SmoothL1
+        vae_kl = munit_zoo.losses.regularizers:VaeKL
         vgg_perceptual = munit_zoo.losses.perceptual:VGGPerceptual
         wgan = munit_zoo.losses.adversarial:WGAN
         wgan_gp = munit_zoo.losses.penalties:WganGP
     """,
     "model": """
+        bicyclegan = munit_zoo.models.bicyclegan:BicycleGan
         cyclegan = munit_zoo.models.cyclegan:CycleGan
         munit = munit_zoo.models.munit:Munit
         pix2pix = munit_zoo.models.pix2pix:Pix2Pix

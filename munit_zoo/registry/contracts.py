@@ -225,7 +225,8 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
                 "generator",
                 "generators",
                 "Image (N, in_channels, H, W), and style code (N, style_dim) where it takes "
-                "`style_dim`, to an image (N, out_channels, H, W); H and W multiples of `stride`.",
+                "`style_dim`, to an image (N, out_channels, H, W); H and W multiples of `stride`, "
+                "from `smallest` on where it says so.",
                 wired=("in_channels", "out_channels"),
                 optional=("style_dim",),
                 methods=("forward",),

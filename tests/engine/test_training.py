@@ -234,6 +234,17 @@ def test_load_model_takes_runs_and_snapshots(tmp_path, overrides):
         mz.load_model(tmp_path)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is the GPU that is to be absent")
+def test_a_device_that_is_not_here(tmp_path, overrides):
+    for device, message in (
+        ("cuda", "device 'cuda' is not available here; there is cpu"),
+        ("cuda:1", "device 'cuda' is not available"),
+        ("gpu", "device 'gpu' is none of torch's: cpu, cuda, cuda:1, mps"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            mz.load_model(tmp_path, device=device)
+
+
 def test_weights_that_do_not_fit_are_listed():
     module = torch.nn.Linear(2, 3)
     with pytest.raises(CheckpointError) as caught:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from _golden_zoo import CHECKPOINT_BOUND, checkpoint, error_of
+from _golden_zoo import CHECKPOINT_BOUND, Case, cases, checkpoint, error_of
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -23,7 +23,7 @@ from munit_zoo.cli._main import _SYSTEMS
 from munit_zoo.config import load_config
 from munit_zoo.engine.importing import SYSTEMS
 from munit_zoo.engine.runs import Run
-from munit_zoo.interop import cyclegan, starganv2
+from munit_zoo.interop import bicyclegan, cyclegan, starganv2
 from munit_zoo.models import create_model
 
 SHAPES = ["DATA={NAME: shapes, SIZE: 64, COUNT: 12, TEST_COUNT: 4}", "ENGINE.WORKERS=0"]
@@ -91,6 +91,39 @@ def test_cyclegan_trains_on_from_it(tmp_path, capsys):
     command = ["train", str(run / "config.yaml"), "--run", str(tmp_path / "more")]
     assert main([*command, "--init-from", str(run), "--device", "cpu"]) == 0
     assert set(mz.load_model(tmp_path / "more").ways) == {("a", "b"), ("b", "a")}
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("told", ["by options", "by shapes"])
+def test_bicyclegan(told, tmp_path, capsys):
+    folder = checkpoint("bicyclegan")
+    words = ["--options", str(folder / "opt.txt")] if told == "by options" else []
+    run = imported("bicyclegan", sorted(folder.glob("*.pth")), tmp_path / "run", *words)
+    assert "is not among the files" not in capsys.readouterr().out
+    golden = load_file(folder / "expected.safetensors")
+    a, b, z = golden["x_a"], golden["x_b"], golden["z"]
+    model = mz.load_model(run)
+    mu = model.encode_style(b, "b")
+    found = {"mu": mu, "fake_B_encoded": model.translate(a, "b", mu[:, None])[:, 0]}
+    found["fake_B_random"] = model.translate(a, "b", z[:, None])[:, 0]
+    networks = with_judges(run).networks()
+    with torch.no_grad():
+        found["logvar"] = networks["style_encoder"](b)[:, mu.shape[1] :]
+        for net, path in (("D", "discriminator"), ("D2", "discriminator2")):
+            found |= {f"{net}/{scale}": part for scale, part in enumerate(networks[path](b))}
+    assert set(found) == set(golden) - {"x_a", "x_b", "z"}
+    errors = {name: error_of(value, golden[name]) for name, value in found.items()}
+    assert max(errors.values()) < CHECKPOINT_BOUND, errors
+    config = Run.open(run).resolved().config
+    losses = {name: term.WEIGHT for name, term in config.LOSSES.items()}
+    assert (losses["KL"], losses["IMAGE_RECON"]) == (0.01, 10)
+    assert config.ENGINE.BATCH_SIZE == 1
+    if told == "by options":
+        small = ["DATA={NAME: shapes, SIZE: 128, PAIRED: true, COUNT: 12}", "ENGINE.ITERATIONS=1"]
+        command = ["train", str(run / "config.yaml"), *small, "ENGINE.WORKERS=0"]
+        command += ["ENGINE.GRID_EVERY=0", "--run", str(tmp_path / "more"), "--device", "cpu"]
+        assert main([*command, "--init-from", str(run)]) == 2  # its edges are grey
+        assert "channels" in capsys.readouterr().err
 
 
 @pytest.mark.golden
@@ -267,6 +300,32 @@ def test_pix2pix(tmp_path, capsys):
     for section in ("LOSSES", "OPTIM", "ENGINE", "DATA", "DOMAINS"):
         assert ours[section] == shipped[section], section
     assert ours.MODEL.GENERATOR == shipped.MODEL.GENERATOR
+
+
+@pytest.mark.golden
+def test_bicyclegans_published_settings_are_those_of_the_shipped_config(tmp_path):
+    files = sorted(checkpoint("bicyclegan").glob("*.pth"))
+    run = imported("bicyclegan", files, tmp_path / "run")
+    ours = Run.open(run).resolved().config
+    shipped = load_config("bicyclegan/edges2shoes")
+    for section in ("LOSSES", "OPTIM", "ENGINE", "DATA", "DOMAINS"):
+        assert ours[section] == shipped[section], section
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("path", cases("bicyclegan"))
+def test_bicyclegans_options_follow_from_names_and_shapes(path):
+    case = Case(path)
+    networks = {name: {} for name in ("G", "E", "D", "D2")}
+    for name in networks:
+        networks[name] = {n: tuple(t.shape) for n, t in case.under(f"init/{name}").items()}
+    shapes = {name: found for name, found in networks.items() if found}
+    blank = {**bicyclegan.DEFAULTS, "nl": case.config["nl"]}
+    told = bicyclegan.options_of_weights(shapes, blank)
+    nets = ("netG", "netE", *(f"net{name}" for name in ("D", "D2") if name in shapes))
+    widths = ("input_nc", "output_nc", "nz", "ngf", "nef", "ndf", "num_Ds")
+    for key in (*nets, *widths, "norm", "upsample", "where_add", "conditional_D"):
+        assert told[key] == case.config[key], key
 
 
 Damage = Callable[[dict[str, Path], Path], list[Path]]

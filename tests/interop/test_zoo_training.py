@@ -16,7 +16,7 @@ from _golden_zoo import Case, cases, replay_dropout
 from _replay import ADVERSARIAL, Replay, adam, directed
 from torch import Tensor
 
-from munit_zoo.interop import cyclegan, starganv2
+from munit_zoo.interop import bicyclegan, cyclegan, starganv2
 
 pytestmark = pytest.mark.golden
 
@@ -272,3 +272,105 @@ def starganv2_losses(parts: dict[str, Tensor], case: Case, step: int) -> dict[st
         both = parts[f"discriminator_{ours}/adversarial/d_{ours}"]
         found[f"D/{theirs}_real"] = both - recorded[f"D/{theirs}_fake"]
     return found
+
+
+# BicycleGAN
+
+BICYCLE = {
+    "G": "generator",
+    "E": "style_encoder",
+    "D": "discriminator",
+    "D2": "discriminator2",
+}
+
+
+def bicyclegan_tree(case: Case) -> dict[str, Any]:
+    c = case.config
+    pairs = c["batch_size"] // 2  # of a batch, one half is translated
+    samples = pairs if c["num_Ds"] == 1 else 1  # of one scale, theirs is a sum over the samples
+    gan = {"NAME": ADVERSARIAL[c["gan_mode"]], "CRITIC_WEIGHT": samples}
+    return {
+        "MODEL": {
+            "NAME": "bicyclegan",
+            "TWO_STEPS": "two_steps" in case.info["name"],
+            **bicyclegan.settings_of_options(c),
+        },
+        "LOSSES": {
+            "ADVERSARIAL": {**gan, "WEIGHT": samples * c["lambda_GAN"]},
+            "ADVERSARIAL2": {**gan, "WEIGHT": samples * c["lambda_GAN2"]},
+            "IMAGE_RECON": {"NAME": "l1", "WEIGHT": c["lambda_L1"]},
+            "KL": {"NAME": "vae_kl", "WEIGHT": pairs * c["lambda_kl"]},  # theirs is a sum
+            "STYLE_RECON": {"NAME": "l1", "WEIGHT": c["lambda_z"]},
+        },
+        "DOMAINS": {"A": {"CHANNELS": c["input_nc"]}, "B": {"CHANNELS": c["output_nc"]}},
+        "OPTIM": {"DEFAULT": adam(c)},
+        "ENGINE": {"BATCH_SIZE": pairs},
+    }
+
+
+def bicyclegan_inputs(case: Case, step: int) -> dict[str, Tensor]:
+    """A batch as two of ours: pairs to translate, and pairs that are only real."""
+    names = ("x_b", "x_a") if case.config["direction"] == "BtoA" else ("x_a", "x_b")
+    found = {"noise": case[f"step{step}/eps"], "z": case[f"step{step}/z_random"]}
+    for letter, name in zip("ab", names, strict=True):
+        images = case[f"step{step}/{name}"].double() / 128
+        found[f"x_{letter}"], found[f"x_{letter}2"] = images.chunk(2)
+    return found
+
+
+def bicyclegan_losses(parts: dict[str, Tensor], case: Case, step: int) -> dict[str, Any]:
+    c, found = case.config, {}
+    pairs = c["batch_size"] // 2
+    samples = pairs if c["num_Ds"] == 1 else 1
+    found["loss_G_GAN"] = samples * c["lambda_GAN"] * parts["generator/adversarial/d_bb"]
+    found["loss_G_GAN2"] = samples * c["lambda_GAN2"] * parts["generator/adversarial2/d2_ab"]
+    found["loss_kl"] = pairs * c["lambda_kl"] * parts["generator/kl/mu"]
+    found["loss_G_L1"] = c["lambda_L1"] * parts["generator/image_recon/x_bb"]
+    found["loss_D"] = samples * parts["discriminators/adversarial/d_bb"]
+    found["loss_D2"] = samples * parts["discriminators/adversarial2/d2_ab"]
+    if "generator/style_recon/mu_ab" in parts:
+        found["loss_z_L1"] = c["lambda_z"] * parts["generator/style_recon/mu_ab"]
+        found["loss_G"] = parts["generator/total"] - found["loss_z_L1"]
+    else:
+        found["loss_G"] = parts["generator/total"]
+    return found
+
+
+BICYCLEGAN = [
+    pytest.param(c.values[0], *setting, marks=c.marks, id="-".join([c.id, *map(str, setting)]))
+    for c in cases("bicyclegan")
+    for setting in ((True, "derived"), (False, "none"))
+]
+
+
+@pytest.mark.parametrize(("path", "channels_last", "share"), BICYCLEGAN)
+def test_bicyclegan(path, channels_last, share):
+    """Where the original steps its generator twice, the second time through weights that the first
+    has changed, all that comes before that: ours computes the code's loss anew."""
+    case = Case(path)
+    two_steps = "two_steps" in case.info["name"]
+    tree = bicyclegan_tree(case)
+    tree["ENGINE"] |= {"CHANNELS_LAST": channels_last, "SHARE": share}
+    first = bicyclegan_inputs(case, 0)
+    sizes = {letter: tuple(first[f"x_{letter}"].shape[2:]) for letter in "ab"}
+    replay = Replay(path, tree, sizes)
+    nets = {net: path for net, path in BICYCLE.items() if case.under(f"init/{net}")}
+    replay.load(
+        {
+            net: (path, lambda names, net=net: bicyclegan.names_of(net, names))
+            for net, path in nets.items()
+        }
+    )
+    steps = range(1 if two_steps else case.info["iterations"])
+    masks = [mask for step in steps for mask in case.row(f"step{step}/dropout")]
+    if masks:
+        replay_dropout(replay.training.model.generator, masks)
+    for step in steps:
+        inputs, rate = bicyclegan_inputs(case, step), case.info["losses"][step]["lr"]
+        parts = replay.training.step(inputs, step, rate=rate)
+        replay.losses(step, bicyclegan_losses(parts, case, step))
+    replay.gradients(0, ["G", "E"])
+    replay.gradients(1, [net for net in nets if net.startswith("D")])
+    if not two_steps:
+        replay.final()
+    replay.check()

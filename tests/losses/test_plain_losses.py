@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from munit_zoo.losses import AdversarialLoss, NamesLoss
 from munit_zoo.losses.adversarial import LSGAN, NSGAN, WGAN, Hinge
 from munit_zoo.losses.reconstruction import L1, MSE, SmoothL1
-from munit_zoo.losses.regularizers import GaussianKL
+from munit_zoo.losses.regularizers import GaussianKL, VaeKL
 from munit_zoo.registry import LOSSES
 
 
@@ -42,6 +42,15 @@ def test_reconstruction(x, y):
 def test_gaussian_kl_is_the_mean_square_of_one_tensor(x):
     assert GaussianKL.arity == 1
     torch.testing.assert_close(GaussianKL()(x), (x**2).mean())
+
+
+def test_vae_kl_is_the_divergence_from_the_prior():
+    mean = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    logvar = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    posterior = torch.distributions.Normal(mean, (logvar / 2).exp())
+    prior = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
+    expected = torch.distributions.kl_divergence(posterior, prior).sum(dim=1).mean()
+    torch.testing.assert_close(VaeKL()(mean, logvar), expected)
 
 
 def test_lsgan():

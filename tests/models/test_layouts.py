@@ -52,6 +52,14 @@ SMALL = {
         "MODEL.GENERATOR.DROPOUT=0",
         "MODEL.DISCRIMINATOR.DIM=4",
     ),
+    # dropout draws in the order of memory, and a norm of one pixel leaves nothing
+    "bicyclegan/shapes": (
+        "MODEL.GENERATOR.DIM=4",
+        "MODEL.GENERATOR.LEVELS=4",
+        "MODEL.STYLE_ENCODER.DIM=4",
+        "MODEL.DISCRIMINATOR.DIM=4",
+        "MODEL.DISCRIMINATOR2.DIM=4",
+    ),
     "starganv2/shapes": (
         *(
             f"MODEL.{network}.{key}"
@@ -123,7 +131,7 @@ def gaps(found: Mapping[str, Tensor], plain: Mapping[str, Tensor]) -> dict[str, 
     return {name: gap for name, gap in off.items() if gap > BOUND}
 
 
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("batch", [1, 2, 3])
 @pytest.mark.parametrize("recipe", SMALL)
 def test_a_steps_gradients_are_those_of_the_plain_form(recipe, batch):
     fold = FOLDING.get(recipe)
@@ -133,6 +141,9 @@ def test_a_steps_gradients_are_those_of_the_plain_form(recipe, batch):
     plain = gradients(recipe, batch, contiguous, *unfolded, none)
     assert len(plain) > 20
     ways = [(last, *folded, derived), (last, *unfolded, none)]
+    ways += [(contiguous, *unfolded, derived)]
     ways += [(contiguous, *folded, none), (last, *folded, none)] if fold else []
+    if batch == 3:  # what is wrong at three is nearly always wrong at two
+        ways = ways[:1]
     for way in ways:
         assert not gaps(gradients(recipe, batch, *way), plain), way

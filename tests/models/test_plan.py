@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -69,7 +70,13 @@ def test_sharing_changes_no_number(name: str, share: str):
 
 @pytest.mark.parametrize(
     ("name", "derived", "original"),
-    [("munit", 22, 24), ("starganv2", 22, 24), ("cyclegan", 14, 14), ("pix2pix", 4, 4)],
+    [
+        ("munit", 22, 24),
+        ("starganv2", 22, 24),
+        ("cyclegan", 14, 14),
+        ("pix2pix", 4, 4),
+        ("bicyclegan", 10, 10),
+    ],
 )
 def test_calls_of_networks_an_iteration(name: str, derived: int, original: int):
     model = ZOO[name]()
@@ -358,3 +365,32 @@ def test_each_update_compiles_as_one_graph(name: str):
     compiled = torch.compile(iteration, fullgraph=True, backend="eager")(inputs)
     for ours, theirs in zip(compiled, plain, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+# BicycleGAN's forms
+
+
+@pytest.mark.parametrize(
+    ("settings", "calls"),
+    [
+        ({"same_discriminator": True}, {"generator": 2, "style_encoder": 2, "discriminator": 6}),
+        (
+            {"two_steps": True, "conditional": True},
+            {"generator": 3, "style_encoder": 2, "discriminator": 3, "discriminator2": 3},
+        ),
+    ],
+)
+@pytest.mark.usefixtures("double")
+def test_bicyclegans_forms_are_updates_of_their_own(settings: Any, calls: dict[str, int]):
+    torch.manual_seed(0)
+    model = ZOO["bicyclegan"](**settings)
+    other = copy.deepcopy(model)
+    planned, plain = objective_of(model), objective_of(other)
+    codes = planned.codes(planned.pattern())
+    assert sum((code.calls for code in codes), Counter()) == calls
+    inputs = inputs_of(plain)
+    for ours, theirs in zip(
+        run_updates(planned, inputs, STEPS), run_plainly(plain, inputs, STEPS), strict=True
+    ):
+        assert ours[0] == theirs[0]
+        torch.testing.assert_close(ours[1], theirs[1])

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from _recipes import cyclegan, munit, pix2pix, starganv2, unit
+from _recipes import bicyclegan, cyclegan, munit, pix2pix, starganv2, unit
 
 import munit_zoo as mz
 from munit_zoo.config import load_config
@@ -177,6 +177,23 @@ def test_any_size_comes_back_as_it_went_in(multi, single, size):
     assert multi.translate(x, "night").shape[-2:] == size
     assert single.translate(x, "night").shape[-2:] == size
     assert cyclegan().eval().translate(x, "night").shape[-2:] == size
+
+
+def test_a_u_net_takes_the_size_that_ends_in_one_pixel_as_it_is():
+    model = pix2pix().eval()
+    x = images(1, 3, 8, 8)
+    assert torch.equal(model.translate(x, "night")[:, 0], model.generator(x))
+
+
+def test_a_paired_recipe_translates_in_drawn_codes_and_in_those_of_examples():
+    model = bicyclegan().eval()
+    x, examples = images(2, 3, 32, 32), images(3, 3, 32, 32)
+    codes = model.encode_style(examples, "night")
+    found = model.translate(x, "night", examples)
+    assert torch.equal(found, model.translate(x, "night", codes))
+    assert torch.equal(found[1, 2:], model.generator(x[1:], codes[2:]))
+    drawn = model.translate(x, "night", 2)
+    assert not torch.equal(drawn[:, 0], drawn[:, 1])
 
 
 def test_padding_leaves_the_rest_alone(multi):

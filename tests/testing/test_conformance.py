@@ -61,6 +61,13 @@ SMALL = {
         "generator": slot("unet", dim=2, levels=6, dropout=0.5),
         "discriminator": slot("patch", dim=4, norm=slot("batch")),
     },
+    "model:bicyclegan": {
+        "style_dim": 4,
+        "generator": slot("styled_unet", dim=2, levels=5),
+        "style_encoder": slot("bicyclegan_conv", dim=4, halvings=2, parts=2),
+        "discriminator": slot("multiscale_patchgan", dim=4, layers=2),
+        "discriminator2": slot("multiscale_patchgan", dim=4, layers=2),
+    },
     "model:starganv2": {
         "generator": slot("starganv2", **STARGANV2),
         "mapping": slot("starganv2", dim=8),
