@@ -27,6 +27,7 @@ __all__ = [
     "duration",
     "quoted",
     "shortened",
+    "sized",
     "suggest",
 ]
 
@@ -65,6 +66,15 @@ def shortened(text: str, limit: int = 80) -> str:
 def quoted(value: object) -> str:
     """A value's repr for a message, shortened."""
     return shortened(repr(value))
+
+
+def sized(count: float) -> str:
+    """Bytes to read: `3.4 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
 
 
 def duration(seconds: float) -> str:

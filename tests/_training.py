@@ -15,6 +15,43 @@ from munit_zoo.engine.devices import make_fabric
 from munit_zoo.engine.step import Trainer, build_optimizers
 from munit_zoo.models import assemble
 
+# A shipped config with overrides that make it small; MUNIT's are with the fixture `tiny`
+MUNIT = ("munit/shapes", "ENGINE.SHARE=derived")
+STARGAN_V2 = (
+    "starganv2/shapes",
+    "MODEL.LATENT_DIM=3",
+    "MODEL.STYLE_DIM=4",
+    "MODEL.GENERATOR.CHANNEL_BUDGET=128",
+    "MODEL.GENERATOR.MAX_DIM=4",
+    "MODEL.STYLE_ENCODER.CHANNEL_BUDGET=128",
+    "MODEL.STYLE_ENCODER.MAX_DIM=4",
+    "MODEL.DISCRIMINATOR.CHANNEL_BUDGET=128",
+    "MODEL.DISCRIMINATOR.MAX_DIM=4",
+    "MODEL.MAPPING.DIM=4",
+    "DATA.COUNT=20",
+)
+CYCLEGAN = (
+    "cyclegan/shapes",
+    "MODEL.GENERATOR.DIM=2",
+    "MODEL.GENERATOR.BLOCKS=1",
+    "MODEL.DISCRIMINATOR.DIM=2",
+    "MODEL.DISCRIMINATOR.LAYERS=1",
+    "MODEL.DISCRIMINATOR.NORM={NAME: none}",  # so that each bias has a gradient
+    "MODEL.POOL_SIZE=5",  # so that it is full, and swaps, from the second iteration on
+    "LOSSES.IDENTITY_A={NAME: l1, WEIGHT: 5}",
+    "DATA.SIZE=16",
+    "DATA.COUNT=20",
+)
+# neither batch statistics nor dropout: those are of a process's own share of the batch
+PIX2PIX = (
+    "pix2pix/shapes",
+    "MODEL.GENERATOR={NAME: unet, LEVELS: 3, DIM: 2, NORM: {NAME: instance}, DROPOUT: 0}",
+    "MODEL.DISCRIMINATOR={NAME: patch, DIM: 2, LAYERS: 1, NORM: {NAME: none}}",
+    "DATA.SIZE=16",
+    "DATA.COUNT=20",
+    "ENGINE.EMA=0.9",
+)
+
 
 class Training:
     """The model, objective, optimizers and trainer of a config, in the default dtype.
@@ -37,6 +74,7 @@ class Training:
             self.objective,
             self.groups,
             iterations=self.config.ENGINE.ITERATIONS,
+            accumulate=self.config.ENGINE.ACCUMULATE,
         )
         self.trainer.accelerate(self.config)
         self.gradients: dict[int, dict[str, Tensor]] = defaultdict(dict)

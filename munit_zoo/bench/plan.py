@@ -119,7 +119,7 @@ class Arm:
     def label(self) -> str:
         """What tells it from the others of its group."""
         if self.mode == "data":
-            return "one worker"
+            return " · ".join(["one worker", *self.variant])
         if self.reference:
             return f"reference {self.precision}"
         parts = [self.precision]
@@ -159,16 +159,20 @@ def _group(
         "styles": request.styles if mode == "translate" else 1,
         "overrides": request.overrides,
     }
+    keys = [key for key, _ in request.vary] if mode != "component" else []
+    values = [chosen for _, chosen in request.vary] if mode != "component" else []
+    variants = [
+        tuple(f"{k}={v}" for k, v in zip(keys, chosen, strict=True))
+        for chosen in itertools.product(*values)
+    ]
     if mode == "data":
-        return [Arm(**common, precision="fp32")]
+        return [Arm(**common, precision="fp32", variant=variant) for variant in variants]
     arms = []
     if request.reference and mode in ("train", "translate"):
         strict = ("fp32", "tf32") if device == "cuda" else ("fp32",)
         arms = [Arm(**common, precision=precision, reference=True) for precision in strict]
-    keys = [key for key, _ in request.vary] if mode != "component" else []
-    values = [chosen for _, chosen in request.vary] if mode != "component" else []
     for variant, precision, how, layout in itertools.product(
-        list(itertools.product(*values)), precisions, request.compiles, request.channels_last
+        variants, precisions, request.compiles, request.channels_last
     ):
         arms.append(
             Arm(
@@ -176,7 +180,7 @@ def _group(
                 precision=precision,
                 compile=how,
                 channels_last=layout,
-                variant=tuple(f"{k}={v}" for k, v in zip(keys, variant, strict=True)),
+                variant=variant,
             )
         )
     return arms

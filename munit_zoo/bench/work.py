@@ -209,7 +209,7 @@ def training_flop(rehearsal: Rehearsal) -> float:
     Of a rehearsal for one process: its batch is the whole one.
     """
     env = meta_inputs(rehearsal.objective, rehearsal.found.values)
-    with FlopCounterMode(display=False) as counter:
+    with _Operations() as counter:
         for _, loss in simulate(rehearsal.objective, env):
             if loss.requires_grad:
                 loss.backward()
@@ -411,7 +411,7 @@ def _component(arm: Arm, device: torch.device) -> Work:
 
 def _data(arm: Arm, device: torch.device) -> Work:
     """One worker's share: decode and transform the images of a batch, in this process."""
-    config = load_config(arm.config, *arm.overrides, f"ENGINE.BATCH_SIZE={arm.batch}")
+    config = load_config(arm.config, *arm.overrides, *arm.variant, f"ENGINE.BATCH_SIZE={arm.batch}")
     factory = bind("dataset", config.DATA)
     datasets = {domain.name: factory(domain, "train") for domain in domains_of(config)}
     for dataset in datasets.values():
@@ -444,8 +444,21 @@ def _autocast(arm: Arm, device: torch.device) -> Any:
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
+class _Operations(FlopCounterMode):
+    """Counts floating-point operations, without asking which module they are of: torch's way of
+    finding out does not go with gradients of gradients (R1 and other penalties)."""
+
+    def __init__(self) -> None:
+        super().__init__(display=False)
+        self.mod_tracker = _NoModules()  # type: ignore[assignment]
+
+
+class _NoModules(nullcontext[None]):
+    parents = ("Global",)
+
+
 def _flop(call: Callable[[], Any]) -> float:
-    with FlopCounterMode(display=False) as counter:
+    with _Operations() as counter:
         call()
     return float(counter.get_total_flops())
 

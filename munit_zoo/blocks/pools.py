@@ -22,6 +22,10 @@ class ImagePool(nn.Module):
     returned and the new one takes its place; elsewhere the new one is returned. Numbers that are
     not needed are not looked at. Size 0: the images themselves.
 
+    In several processes (torch.distributed) there is one pool, of which each holds a copy: it is
+    filled with the images of all, in the order of their ranks, and each gets those that stand for
+    its own. All call it together, with equally many images.
+
     State: `images` (size, C, H, W) and `count`, how many are stored. `images` is empty until the
     first call, which tells the shape; it is saved as it is, and loading takes the saved shape over.
     The images of a pool are of one shape (GraphError otherwise).
@@ -49,11 +53,15 @@ class ImagePool(nn.Module):
                 f"{tuple(images.shape[1:])}: the images of a pool are of one size; crop them "
                 "alike, or use POOL_SIZE 0"
             )
+        dtype, first, count = images.dtype, 0, len(images)
+        images = images.to(self.images.dtype)
+        if _several() and not images.is_meta:
+            first = torch.distributed.get_rank() * count
+            images, swap, slot = _gathered(images), _gathered(swap), _gathered(slot)
         found = []
         for image, chance, number in zip(
             images.unsqueeze(1), swap.reshape(-1, 1), slot.reshape(-1, 1), strict=True
         ):
-            image = image.to(self.images.dtype)
             full = self.count >= self.size
             place = torch.where(full, number.long(), self.count).clamp(0, self.size - 1)
             swapped = full & (chance > 0.5)
@@ -61,7 +69,7 @@ class ImagePool(nn.Module):
             found.append(torch.where(swapped, older, image))
             self.images.index_copy_(0, place, torch.where(swapped | ~full, image, older))
             self.count.add_(~full)
-        return torch.cat(found).to(images.dtype)
+        return torch.cat(found[first : first + count]).to(dtype)
 
     def _shape(self, shape: Any) -> None:
         """Take the images' shape over. In place: a frozen twin holds the same tensor."""
@@ -75,3 +83,19 @@ class ImagePool(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.size}"
+
+
+def _several() -> bool:
+    distributed = torch.distributed
+    return (
+        distributed.is_available()
+        and distributed.is_initialized()
+        and distributed.get_world_size() > 1
+    )
+
+
+def _gathered(mine: Tensor) -> Tensor:
+    """A tensor of all processes, one after another."""
+    parts = [torch.empty_like(mine) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, mine.contiguous())
+    return torch.cat(parts)

@@ -16,7 +16,7 @@ from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.blocks.preactivation import PreActivationDown, PreActivationUp
 from munit_zoo.errors import ContractError, GraphError
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
-from munit_zoo.registry.ranges import Count, NonNegative, Positive
+from munit_zoo.registry.ranges import Count, Depth, NonNegative, Positive, Width
 
 __all__ = [
     "StarGANv2Discriminator",
@@ -57,7 +57,7 @@ class StarGANv2Generator(nn.Module):
         *,
         size: Positive = 256,
         channel_budget: Positive = 2**14,
-        max_dim: Positive = 512,
+        max_dim: Width = 512,
         high_pass: NonNegative = 0.0,
         norm: Slot[Norm] = slot("instance", affine=True),
         activation: Slot[Activation] = slot("lrelu"),
@@ -136,9 +136,9 @@ class StarGANv2Mapping(nn.Module):
         out_features: int,
         num_domains: int,
         *,
-        dim: Positive = 512,
+        dim: Width = 512,
         shared_layers: Count = 4,
-        layers: Positive = 4,
+        layers: Depth = 4,
         activation: Slot[Activation] = slot("relu"),
         init: Init = "kaiming",
     ) -> None:
@@ -215,7 +215,7 @@ class StarGANv2StyleEncoder(nn.Module):
         *,
         size: Positive = 256,
         channel_budget: Positive = 2**14,
-        max_dim: Positive = 512,
+        max_dim: Width = 512,
         activation: Slot[Activation] = slot("lrelu"),
         init: Init = "kaiming",
     ) -> None:
@@ -247,14 +247,14 @@ class StarGANv2Discriminator(nn.Module):
         *,
         size: Positive = 256,
         channel_budget: Positive = 2**14,
-        max_dim: Positive = 512,
+        max_dim: Width = 512,
         activation: Slot[Activation] = slot("lrelu"),
         init: Init = "kaiming",
     ) -> None:
         super().__init__()
         make = ACTIVATIONS.factory(activation)
         self.trunk = _Trunk(in_channels, size, channel_budget, max_dim, make)
-        self.head = conv2d(self.trunk.out_channels, num_domains, 1)
+        self.head = conv2d(self.trunk.out_channels, num_domains, 1, full_precision=True)
         self.input_size = size
         initialise(self, init)
 

@@ -94,7 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     command = _add(commands, "list", "_show:list_components", "what there is to name in a config")
-    command.add_argument("kind", nargs="?", help="norm, decoder, loss, model, configs, …; all")
+    command.add_argument(
+        "kind", nargs="?", help="norm, decoder, loss, model, configs, plans, …; all"
+    )
     command.add_argument("pattern", nargs="?", default="*", help="wildcard, as in 'ada*'")
     command.add_argument("--check", action="store_true", help="import all, to show broken ones")
     _plugin(command)
@@ -118,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="all",
         help="find the images, too, and open the first of each domain, or all",
     )
+    command.add_argument("--memory", action="store_true", help="estimate what training takes")
     command = _add(actions, "diff", "_show:config_diff", "what differs between two configs")
     _config(command)
 
@@ -133,7 +136,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--force", action="store_true", help="resume with a config that differs in what matters"
     )
-    command.add_argument("--devices", type=int, default=1, help="processes, one device each")
+    command.add_argument("--devices", type=int, help="processes here, one device each (1)")
+    command.add_argument(
+        "--nodes", type=int, help="machines (1); torchrun and srun say both themselves"
+    )
     _device(command)
     _plugin(command)
 
@@ -144,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--from", dest="source", help="the inputs' domain, where there are several"
     )
-    command.add_argument("--styles", type=int, default=10, help="styles drawn an input (10)")
+    command.add_argument("--styles", type=int, help="styles drawn an input (10)")
     command.add_argument(
         "--style-image", type=Path, nargs="+", default=[], help="examples whose styles to take"
     )
@@ -155,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, help="folder (RUN/translations)")
     command.add_argument("--grid", action="store_true", help="also one image of all of them")
     command.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    _averaged(command)
     _device(command)
     _plugin(command)
 
@@ -176,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seeds", type=int, nargs="+", default=[], metavar="SEED", help="of styles: one after all"
     )
     _weights(command)
+    _averaged(command)
     command.add_argument("--out", type=Path, metavar="FILE.json", help="add the scores to a file")
     _device(command)
     _plugin(command)
@@ -190,6 +198,23 @@ def _parser() -> argparse.ArgumentParser:
         "--separate", action="store_true", help="a table a protocol, where there are several"
     )
     command.add_argument("--out", type=Path, metavar="FILE", help="instead of printing it")
+
+    _ablate(
+        _add(commands, "ablate", "_comparison:ablate", "train and score the variants of a plan")
+    )
+
+    command = _add(commands, "compare", "_comparison:compare", "runs side by side on a page")
+    command.add_argument("paths", metavar="RUN", type=Path, nargs="+", help="runs or snapshots")
+    command.add_argument("--out", type=Path, default=Path("comparison.html"), metavar="PAGE.html")
+    command.add_argument("--inputs", type=int, default=6, help="test images shown (6)")
+    command.add_argument("--styles", type=int, default=4, help="drawn styles (4)")
+    command.add_argument("--examples", type=int, default=2, help="styles of real images (2)")
+    command.add_argument("--seed", type=int, default=0, help="of the drawn styles (0)")
+    command.add_argument("--no-cost", action="store_true", help="do not time a few iterations")
+    _device(command)
+    _plugin(command)
+
+    _study(commands.add_parser("study", help="ask people which translations they prefer"))
 
     classifier = commands.add_parser("classifier", help="classifiers for the metric cis")
     classifier.set_defaults(run="_show:config_help", parser=classifier)
@@ -230,6 +255,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     _weights(command)
     _device(command)
+
+    command = _add(commands, "pack", "_run:pack", "a folder of images as tar shards (WebDataset)")
+    command.add_argument("folder", type=Path, help="as image_folder has it: trainA, train/day, …")
+    command.add_argument("--out", type=Path, required=True, metavar="SHARDS", help="a new folder")
+    command.add_argument("--megabytes", type=float, default=100, help="of a shard, about (100)")
+
+    command = _add(commands, "runs", "_run:runs", "the runs in a folder: state, losses, size")
+    command.add_argument(
+        "folder", type=Path, nargs="?", default=Path(), help="searched to any depth"
+    )
+    _plugin(command)
+
+    command = _add(commands, "weights", "_run:weights", "a run of another's weights alone")
+    command.add_argument("path", metavar="RUN", type=Path, help="a run's or snapshot's folder")
+    command.add_argument("--out", type=Path, required=True, metavar="RUN", help="the new run")
+    command.add_argument("--no-ema", action="store_true", help="not the averaged weights")
+    _plugin(command)
 
     command = _add(commands, "samples", "_run:samples", "write images of a config's dataset")
     _config(command)
@@ -294,6 +336,68 @@ _OPTIONS = {
 """The file of a training's options, where it is not called train_opt.txt."""
 
 
+def _study(study: argparse.ArgumentParser) -> None:
+    study.set_defaults(run="_show:config_help", parser=study)
+    actions = study.add_subparsers(title="actions", metavar="ACTION")
+    command = _add(actions, "make", "_comparison:make_study", "write a page of questions")
+    command.add_argument("paths", metavar="RUN", type=Path, nargs="+", help="two runs or more")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
+    command.add_argument("--questions", type=int, default=500, help="in all (500)")
+    command.add_argument("--controls", type=int, help="control questions beside them (a tenth)")
+    command.add_argument(
+        "--pairs", choices=["first", "all"], default="first", help="each against the first, or all"
+    )
+    command.add_argument("--ways", nargs="+", default=[], help="directions, as a2b (all)")
+    command.add_argument("--each", type=int, metavar="N", help="questions a person (all)")
+    command.add_argument("--seed", type=int, default=0, help="of images, styles and order (0)")
+    _device(command)
+    _plugin(command)
+    command = _add(actions, "score", "_comparison:score_study", "score what was answered")
+    command.add_argument("answers", type=Path, nargs="+", metavar="ANSWERS.json")
+    command.add_argument("--key", type=Path, required=True, help="the study's folder, or key.json")
+    command.add_argument(
+        "--controls", type=float, default=0.8, help="share that must be right to be kept (0.8)"
+    )
+    command.add_argument("--out", type=Path, metavar="SCORES.json", help="write them as JSON, too")
+
+
+def _ablate(command: argparse.ArgumentParser) -> None:
+    command.add_argument("plan", metavar="PLAN", help="a shipped name (paper_table1), or a .yaml")
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of plan, or configs")
+    command.add_argument("--out", type=Path, metavar="DIR", help="its folder (ablations/PLAN)")
+    command.add_argument("--dry-run", action="store_true", help="say what would be done")
+    command.add_argument(
+        "--from",
+        dest="from_results",
+        choices=["results"],
+        help="run nothing: make tables, plots and page of what is there",
+    )
+    command.add_argument(
+        "--launcher",
+        choices=["local", "submitit", "print"],
+        default="local",
+        help="here, by Slurm (or submitit's local one), or print a command a cell (local)",
+    )
+    command.add_argument(
+        "--jobs", type=int, metavar="N", help="processes, or jobs at a time (one a GPU, else one)"
+    )
+    command.add_argument("--cluster", help="submitit's: slurm, local (what there is)")
+    command.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="submitit's: timeout_min=240, slurm_partition=gpu, gpus_per_node=1, …",
+    )
+    command.add_argument(
+        "--cell", action="append", default=[], metavar="KEY", help="work on this cell alone"
+    )
+    command.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    _weights(command)
+    _device(command)
+    _plugin(command)
+
+
 def _bench(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "overrides",  # and configs: both may stand anywhere
@@ -342,6 +446,13 @@ def _config(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", help="a shipped name, or a path ending in .yaml")
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     _plugin(command)
+
+
+def _averaged(command: argparse.ArgumentParser) -> None:
+    """Which of a run's weights to use."""
+    command.add_argument(
+        "--no-ema", dest="ema", action="store_false", help="the last weights, not their average"
+    )
 
 
 def _weights(command: argparse.ArgumentParser, *, download: bool = True) -> None:

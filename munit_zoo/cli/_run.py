@@ -7,16 +7,17 @@ import math
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-from munit_zoo.errors import counted, duration
+from munit_zoo.cli._told import told
+from munit_zoo.errors import counted, duration, sized
 
 if TYPE_CHECKING:
     from munit_zoo.engine.importing import Imported
@@ -102,6 +103,7 @@ def train(chosen: argparse.Namespace) -> int:
             init_from=chosen.init_from,
             device=chosen.device,
             devices=chosen.devices,
+            nodes=chosen.nodes,
             plugins=chosen.plugin or (),
             progress=bar,
             force=chosen.force,
@@ -158,6 +160,7 @@ def translate(chosen: argparse.Namespace) -> None:
             grid=chosen.grid,
             overwrite=chosen.overwrite,
             device=chosen.device,
+            ema=chosen.ema,
             progress=lambda count, total: bar.update(task, completed=count, total=total),
         )
     count = sum(len(files) for files in done.files.values())
@@ -165,6 +168,8 @@ def translate(chosen: argparse.Namespace) -> None:
     print(f"{counted(count, 'translation')} of {images} in {done.folder}")
     if done.grid is not None:
         print(f"grid: {done.grid}")
+    for note in done.notes:
+        print(f"note: {note}")
 
 
 def evaluate(chosen: argparse.Namespace) -> None:
@@ -183,8 +188,9 @@ def evaluate(chosen: argparse.Namespace) -> None:
         inputs=chosen.inputs,
         styles=chosen.styles,
         seeds=tuple(chosen.seeds),
+        ema=chosen.ema,
     )
-    with _told() as tell:
+    with told() as tell:
         reports = run_evaluation(
             paths,
             choice,
@@ -250,7 +256,7 @@ def train_classifier(chosen: argparse.Namespace) -> None:
         head_only=chosen.head_only,
         seed=chosen.seed,
     )
-    with looking_in(*chosen.weights_dir), _told() as tell:
+    with looking_in(*chosen.weights_dir), told() as tell:
         done = run_training(
             chosen.folder,
             chosen.out,
@@ -272,7 +278,7 @@ def perceptual_study(chosen: argparse.Namespace) -> None:
     from munit_zoo.engine.perceptual_study import perceptual_study as run_study
     from munit_zoo.weights import looking_in
 
-    with looking_in(*chosen.weights_dir, download=chosen.download), _told() as tell:
+    with looking_in(*chosen.weights_dir, download=chosen.download), told() as tell:
         study = run_study(
             chosen.folder_a,
             chosen.folder_b,
@@ -293,15 +299,56 @@ def perceptual_study(chosen: argparse.Namespace) -> None:
     print(f"page: {chosen.out / 'index.html'}")
 
 
-@contextmanager
-def _told() -> Iterator[Callable[[str], None]]:
-    """Progress on stderr: one line that changes in a terminal, lines elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda text: print(text, file=sys.stderr)
-        return
-    with console.status("") as status:
-        yield lambda text: status.update(text)
+def runs(chosen: argparse.Namespace) -> int:
+    """`munit-zoo runs`. Exit status 2 where some run cannot be read."""
+    from munit_zoo.engine.inventory import survey
+
+    found = survey(chosen.folder)
+    if not found:
+        print(f"no run in {chosen.folder}")
+        return 0
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    for column in ("run", "state", "recipe", "iteration", "snapshots", "size", "last losses"):
+        right = column in ("iteration", "snapshots", "size")
+        table.add_column(column, justify="right" if right else "left", no_wrap=not right)
+    for one in found:
+        inside = one.folder.relative_to(chosen.folder)
+        table.add_row(
+            Text(str(one.folder if inside == Path() else inside)),
+            one.state,
+            one.recipe,
+            f"{one.iteration} of {one.iterations}" if one.iterations else "",
+            f"{one.snapshots}, best {one.best}" if one.best is not None else f"{one.snapshots}",
+            sized(one.size),
+            " ".join(f"{name} {value:.3g}" for name, value in one.losses.items()),
+        )
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    broken = [one for one in found if one.problem]
+    for one in broken:
+        print(f"{one.folder}: {one.problem}", file=sys.stderr)
+    return 2 if broken else 0
+
+
+def pack(chosen: argparse.Namespace) -> None:
+    """`munit-zoo pack`."""
+    from munit_zoo.data.webdataset import pack as run_packing
+    from munit_zoo.errors import UsageError
+
+    if not 0 < chosen.megabytes < math.inf:
+        raise UsageError(f"--megabytes {chosen.megabytes:g}: a size above 0 is due")
+    for group, (images, shards) in run_packing(
+        chosen.folder, chosen.out, megabytes=chosen.megabytes
+    ).items():
+        print(f"{group or '.'}: {counted(images, 'image')} in {counted(shards, 'shard')}")
+    print(f"train on them with: 'DATA={{NAME: webdataset, ROOT: {chosen.out}, …}}'")
+
+
+def weights(chosen: argparse.Namespace) -> None:
+    """`munit-zoo weights`."""
+    from munit_zoo.engine.inventory import export_weights
+
+    run, size = export_weights(chosen.path, chosen.out, ema=not chosen.no_ema)
+    print(f"{sized(size)} in {run.folder}: translate, evaluate and --init-from take it")
 
 
 def samples(chosen: argparse.Namespace) -> None:

@@ -22,6 +22,9 @@ def list_components(chosen: argparse.Namespace) -> None:
     if chosen.kind in ("config", "configs"):
         _print_configs(chosen.pattern)
         return
+    if chosen.kind in ("plan", "plans"):
+        _print_plans(chosen.pattern)
+        return
     registries = [registry(chosen.kind)] if chosen.kind else list(REGISTRIES.values())
     for one in registries:
         names = one.list(chosen.pattern)
@@ -38,6 +41,16 @@ def list_components(chosen: argparse.Namespace) -> None:
         print(
             "\nConfigs: munit-zoo list configs. Keys of a component: munit-zoo describe KIND NAME."
         )
+
+
+def _print_plans(pattern: str) -> None:
+    import fnmatch
+
+    from munit_zoo.config import list_plans
+
+    for name in list_plans():
+        if fnmatch.fnmatchcase(name, pattern):
+            print(name)
 
 
 def _print_configs(pattern: str) -> None:
@@ -317,11 +330,26 @@ def config_check(chosen: argparse.Namespace) -> None:
     _print_updates(rehearsal.objective)
     for name in rehearsal.unreached_networks():
         print(f"frozen, no active term reaches it: {name}")
+    if chosen.memory:
+        _print_memory(config, rehearsal)
     if chosen.data:
         found = _check_images(data, domains_of(config), every=chosen.data == "all")
         from munit_zoo.engine.setup import stream_of
 
         stream_of(config, rehearsal.objective, found)  # labels and partners that the recipe reads
+
+
+def _print_memory(config: Any, rehearsal: Any) -> None:
+    """What training will take, of a whole batch in one process."""
+    from munit_zoo.engine.memory import estimate
+    from munit_zoo.errors import sized
+
+    found = estimate(config, rehearsal)
+    print(
+        f"memory of training, in fp32: {sized(found.peak)} of tensors at the most (weights "
+        f"{sized(found.weights)}, gradients {sized(found.gradients)}, moments "
+        f"{sized(found.moments)}); on the CPU the process takes about {sized(found.total('cpu'))}"
+    )
 
 
 def _print_dropped(resolved: Resolved) -> None:

@@ -67,9 +67,11 @@ class EngineSettings:
     batch_size: samples an update, over all processes together.
     accumulate: equal parts in which each process computes its share of the batch, one after the
         other, for one step: the gradient of the whole batch in the memory of a part.
+    recompute: activation checkpointing: of each named tensor of the recipe, only what it is
+        computed from is kept until the backward pass, which computes the rest again.
     seed: of weights, sampling, augmentation and noise.
     workers: loader processes; 0 loads in the training process.
-    precision: fp32, tf32 (CUDA), or bf16 autocast.
+    precision: fp32, tf32 (CUDA), bf16 or fp16 autocast; in fp16 losses are scaled.
     share: what updates take over from each other: `derived`, whatever is equal because nothing it
         is computed from was stepped or drawn anew (the same maths); `fakes`, also translations
         with the styles of the update before (cheaper, but both see the same styles); or `none`.
@@ -80,7 +82,12 @@ class EngineSettings:
         null: that network is not averaged.
     log_every, grid_every, snapshot_every: iterations between log lines, image grids, snapshots
         (0: only at the end).
-    keep: newest snapshots kept; null keeps all.
+    keep: newest snapshots kept; null keeps all. keep_every: beside them, those of each iteration
+        that so many divide. keep_best: beside them, the one with the lowest of a logged loss, a
+        term's name (`image_recon`; `generators/total`), averaged since the snapshot before.
+    on_nan: what becomes of an iteration in which a loss or a gradient is not finite: `stop` says
+        where that began; `skip` leaves the update out and goes on, 20 times in a row at most;
+        `rollback` goes back to the last snapshot, and on with the images that come after.
     display: images in a grid. display_styles: translations of each.
     channels_last: memory format of images and convolutions, but on MPS.
     compile: `default` or `max-autotune` compile each network with torch.compile, which takes
@@ -91,9 +98,10 @@ class EngineSettings:
     iterations: Annotated[Positive, MAY_CHANGE] = 1_000_000
     batch_size: Positive = 1
     accumulate: Positive = 1
+    recompute: Annotated[bool, MAY_CHANGE] = False
     seed: int = 0
     workers: Annotated[Count, MAY_CHANGE] = 2
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     share: Literal["none", "derived", "fakes"] = "derived"
     ema: Share | None = None
     ema_warmup: bool = True
@@ -102,6 +110,9 @@ class EngineSettings:
     grid_every: Annotated[Count, MAY_CHANGE] = 500
     snapshot_every: Annotated[Count, MAY_CHANGE] = 10_000
     keep: Annotated[Positive | None, MAY_CHANGE] = None
+    keep_every: Annotated[Positive | None, MAY_CHANGE] = None
+    keep_best: Annotated[str | None, MAY_CHANGE] = None
+    on_nan: Annotated[Literal["stop", "skip", "rollback"], MAY_CHANGE] = "stop"
     display: Annotated[Positive, MAY_CHANGE] = 8
     display_styles: Annotated[Positive, MAY_CHANGE] = 4
     channels_last: bool = True

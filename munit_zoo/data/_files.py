@@ -11,8 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
+from munit_zoo.data._cache import Cache
 from munit_zoo.data._labels import Attributes, Classes
-from munit_zoo.data.images import MAX_PIXELS, Decoded, decode, mapping, shown
+from munit_zoo.data.images import MAX_PIXELS, Decoded, Source, decode, mapping, shown
 from munit_zoo.data.reading import unit_image
 from munit_zoo.data.seeding import rng
 from munit_zoo.data.transforms import Pipeline
@@ -33,7 +34,7 @@ class FileDataset:
     once in `prepare`, leaves out the bad ones and lists them in `skipped`.
     max_pixels: rows times columns of the largest image that is decoded. reduced_jpeg: decode a JPEG
     that is to become smaller at a fraction of its size.
-    labels: what is known of the images beside their domain.
+    labels: what is known of the images beside their domain. cache: keeps images once resized.
     """
 
     def __init__(
@@ -46,15 +47,17 @@ class FileDataset:
         max_pixels: int = MAX_PIXELS,
         reduced_jpeg: bool = False,
         labels: Attributes | Classes | None = None,
+        cache: Cache | None = None,
     ) -> None:
+        self.cache = cache
         self.domain, self.split, self.pipeline = domain, split, pipeline
         self.on_bad_image, self.max_pixels, self.labels = on_bad_image, max_pixels, labels
         self.short = pipeline.short if reduced_jpeg else None
         self.skipped: dict[str, str] = {}
         self.notes: list[str] = []
-        self._files: list[tuple[str, Path]] | None = None
+        self._files: list[tuple[str, Source]] | None = None
 
-    def find(self) -> list[tuple[str, Path]]:
+    def find(self) -> list[tuple[str, Source]]:
         """Names and paths of the images. Raises DataError where there are none."""
         raise NotImplementedError
 
@@ -66,7 +69,7 @@ class FileDataset:
         """What an image shows: its name without the suffix."""
         return str(PurePosixPath(name).with_suffix(""))
 
-    def decode(self, path: Path) -> Decoded:
+    def decode(self, path: Source) -> Decoded:
         """The pixels of a file that are this domain's."""
         return decode(path, max_pixels=self.max_pixels, short=self.short)
 
@@ -76,7 +79,7 @@ class FileDataset:
         return self.pipeline.crop
 
     @property
-    def files(self) -> list[tuple[str, Path]]:
+    def files(self) -> list[tuple[str, Source]]:
         """Names and paths, found when first asked for."""
         self.prepare()
         return self._files or []
@@ -108,7 +111,7 @@ class FileDataset:
 
     def _unusable(
         self,
-        files: Sequence[tuple[str, Path]],
+        files: Sequence[tuple[str, Source]],
         progress: Callable[[int, int], None] | None = None,
     ) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -121,7 +124,7 @@ class FileDataset:
                     progress(number, len(files))
         return found
 
-    def _reason(self, path: Path) -> str | None:
+    def _reason(self, path: Source) -> str | None:
         try:
             self._sample(path, None)
         except DataError as error:
@@ -187,16 +190,54 @@ class FileDataset:
         """Image `index`, resized, its middle: float32 (C, h, w)."""
         return self._sample(self.files[index][1], None)
 
-    def _sample(self, path: Path, rng: np.random.Generator | None) -> Tensor:
+    def _sample(self, path: Source, rng: np.random.Generator | None) -> Tensor:
+        image = self._image(path)
+        try:
+            found = self.pipeline.test(image) if rng is None else self.pipeline.train(image, rng)
+        except DataError as error:
+            raise DataError(f"the image {shown(path)} cannot be used: {error}") from None
+        kept = self.cache is not None and found.data_ptr() == image.data_ptr()
+        return found.clone() if kept else found
+
+    def _image(self, path: Source) -> Tensor:
+        """An image before it is cropped, from the cache where it is there."""
+        if self.cache is None:
+            return self._read(path)
+        key = self._key(path)
+        image = None if key is None else self.cache.get(key)
+        if image is None:
+            image = self._read(path)
+            try:
+                image = self.pipeline.resized(image)
+            except DataError as error:
+                raise DataError(f"the image {shown(path)} cannot be used: {error}") from None
+            if key is not None:
+                self.cache.put(key, image)
+        return image
+
+    def _read(self, path: Source) -> Tensor:
         try:
             decoded = self.decode(path)
         except DataError as error:
             raise DataError(f"{error}. DATA.ON_BAD_IMAGE=skip leaves such images out") from None
-        image = unit_image(decoded, path, self.domain, self.pipeline.convert)
+        return unit_image(decoded, path, self.domain, self.pipeline.convert)
+
+    def _key(self, path: Source) -> str | None:
+        """All that an image depends on before it is cropped; None for a file that is not there."""
         try:
-            return self.pipeline.test(image) if rng is None else self.pipeline.train(image, rng)
-        except DataError as error:
-            raise DataError(f"the image {shown(path)} cannot be used: {error}") from None
+            state = path.stat()
+        except OSError:
+            return None
+        place = os.path.abspath(path) if isinstance(path, Path) else (path, path.offset)
+        form = (self.pipeline.short, self.pipeline.interpolation, self.pipeline.convert)
+        domain = (self.domain.channels, self.domain.value_range, *self.part)
+        limits = (self.max_pixels, self.short)
+        return repr((place, state.st_mtime_ns, state.st_size, form, domain, limits))
+
+    @property
+    def part(self) -> tuple[Any, ...]:
+        """What of a file is this domain's, beside its path."""
+        return ()
 
     def describe(self) -> dict[str, Any]:
         """What was found and how values are mapped."""
@@ -249,13 +290,13 @@ def check_domains(domain: Domain, **settings: Any) -> None:
 
 
 def share_out(
-    found: Sequence[tuple[str, Path]],
+    found: Sequence[tuple[str, Source]],
     split: Literal["train", "test"],
     *,
     hold_out: float,
     seed: int,
     key: Callable[[str], str] = str,
-) -> list[tuple[str, Path]]:
+) -> list[tuple[str, Source]]:
     """The images of a split, of which a share (below 1) or number is held out for testing.
 
     key: what decides of an image, of its name.

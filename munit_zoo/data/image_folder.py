@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from munit_zoo.data._cache import cache_for
 from munit_zoo.data._files import (
     FileDataset,
     OnBadImage,
@@ -13,7 +14,7 @@ from munit_zoo.data._files import (
     labels_from,
     share_out,
 )
-from munit_zoo.data.images import MAX_PIXELS, shown
+from munit_zoo.data.images import MAX_PIXELS, Source, shown
 from munit_zoo.data.reading import held_by, list_images
 from munit_zoo.data.transforms import (
     Convert,
@@ -26,7 +27,7 @@ from munit_zoo.data.transforms import (
 from munit_zoo.domains import Domain, letter
 from munit_zoo.errors import DataError
 from munit_zoo.registry import MAY_CHANGE
-from munit_zoo.registry.ranges import NonNegative, Positive
+from munit_zoo.registry.ranges import NonNegative, Positive, PositiveFloat
 
 __all__ = ["ImageFolder", "split_folder"]
 
@@ -54,6 +55,8 @@ class ImageFolder(FileDataset):
     max_pixels: rows times columns of the largest image that is read.
     reduced_jpeg: decode JPEG that `size` makes less than half as large at 1/2, 1/4 or 1/8: faster,
         and not quite the same (docs/data.md).
+    cache: `memory`, or a folder that processes and runs share: keeps images once decoded and
+        resized, the first that come. cache_gb: the most for a domain, in 10^9 bytes.
 
     Raises DataError for missing or empty folders and unknown domains, and per image as
     `on_bad_image` says.
@@ -81,6 +84,8 @@ class ImageFolder(FileDataset):
         on_bad_image: Annotated[OnBadImage, MAY_CHANGE] = "error",
         max_pixels: Positive = MAX_PIXELS,
         reduced_jpeg: bool = False,
+        cache: Annotated[str | None, MAY_CHANGE] = None,
+        cache_gb: Annotated[PositiveFloat, MAY_CHANGE] = 4.0,
     ) -> None:
         check_domains(
             domain,
@@ -113,6 +118,7 @@ class ImageFolder(FileDataset):
             max_pixels=max_pixels,
             reduced_jpeg=reduced_jpeg,
             labels=labels,
+            cache=cache_for(cache, cache_gb),
         )
         self.root = None if root is None else Path(root).expanduser()
         self.folder = _folder(folders, domain)
@@ -125,10 +131,10 @@ class ImageFolder(FileDataset):
             )
         self.hold_out, self.hold_out_seed, self.paired = hold_out, hold_out_seed, paired
 
-    def find(self) -> list[tuple[str, Path]]:
+    def find(self) -> list[tuple[str, Source]]:
         """The images of this split."""
         where = self._where()
-        found = list_images(where)
+        found: list[tuple[str, Source]] = [*list_images(where)]
         if where != self.folder or self.test_folder is not None:
             return found
         chosen = share_out(

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from munit_zoo.data._cache import cache_for
 from munit_zoo.data._files import FileDataset, OnBadImage, check_domains, labels_from
-from munit_zoo.data.images import MAX_PIXELS, shown
+from munit_zoo.data.images import MAX_PIXELS, Source, shown
 from munit_zoo.data.transforms import (
     Convert,
     Crop,
@@ -19,7 +20,7 @@ from munit_zoo.data.transforms import (
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError, suggest
 from munit_zoo.registry import MAY_CHANGE
-from munit_zoo.registry.ranges import Positive
+from munit_zoo.registry.ranges import Positive, PositiveFloat
 
 __all__ = ["ImageList"]
 
@@ -58,6 +59,8 @@ class ImageList(FileDataset):
         on_bad_image: Annotated[OnBadImage, MAY_CHANGE] = "error",
         max_pixels: Positive = MAX_PIXELS,
         reduced_jpeg: bool = False,
+        cache: Annotated[str | None, MAY_CHANGE] = None,
+        cache_gb: Annotated[PositiveFloat, MAY_CHANGE] = 4.0,
     ) -> None:
         check_domains(domain, size=size, convert=convert)
         pipeline = Pipeline(
@@ -77,6 +80,7 @@ class ImageList(FileDataset):
             max_pixels=max_pixels,
             reduced_jpeg=reduced_jpeg,
             labels=labels,
+            cache=cache_for(cache, cache_gb),
         )
         for where, given in (("LISTS", lists), ("ROOTS", roots or {})):
             for key in given:
@@ -95,7 +99,7 @@ class ImageList(FileDataset):
         given_root = (roots or {}).get(self.key, root)
         self.root = Path(given_root).expanduser() if given_root is not None else None
 
-    def find(self) -> list[tuple[str, Path]]:
+    def find(self) -> list[tuple[str, Source]]:
         """The listed images."""
         if self.list is None:
             raise DataError(f"the config names no list DATA.LISTS.{self.key}")
@@ -106,7 +110,7 @@ class ImageList(FileDataset):
                 f"the list {shown(self.list)} (DATA.LISTS.{self.key}): {error}"
             ) from None
         root = self.root if self.root is not None else self.list.parent
-        found: list[tuple[str, Path]] = []
+        found: list[tuple[str, Source]] = []
         for number, line in enumerate(lines, start=1):
             name = line.strip()
             if not name or name.startswith("#"):

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +32,8 @@ __all__ = [
     "MAX_PIXELS",
     "SUFFIXES",
     "Decoded",
+    "Packed",
+    "Source",
     "decode",
     "from_unit",
     "is_image",
@@ -93,6 +95,45 @@ class Decoded:
     premultiplied: bool = False
 
 
+@dataclass(frozen=True)
+class Packed:
+    """A file that lies, uncompressed, inside of another: a member of a tar archive.
+
+    archive: the file around it. name: within that. offset, size: of its bytes.
+    """
+
+    archive: Path
+    name: str
+    offset: int
+    size: int
+
+    @property
+    def suffix(self) -> str:
+        """With its dot."""
+        return PurePosixPath(self.name).suffix
+
+    def read_bytes(self) -> bytes:
+        """Its content; fewer bytes than `size` where the archive is truncated."""
+        with self.archive.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+    def open(self, mode: Literal["rb"] = "rb") -> io.BytesIO:
+        """Its content as a file."""
+        return io.BytesIO(self.read_bytes())
+
+    def stat(self) -> os.stat_result:
+        """Of the archive."""
+        return self.archive.stat()
+
+    def __fspath__(self) -> str:
+        return f"{os.fspath(self.archive)}/{self.name}"
+
+
+Source = Path | Packed
+"""Where an image is read from."""
+
+
 def is_image(path: Path) -> bool:
     """Whether a file is an image, by its suffix; hidden files are none."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
@@ -108,7 +149,7 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     return decode(path, max_pixels=max_pixels).pixels
 
 
-def decode(path: Path, *, max_pixels: int = MAX_PIXELS, short: int | None = None) -> Decoded:
+def decode(path: Source, *, max_pixels: int = MAX_PIXELS, short: int | None = None) -> Decoded:
     """An image file's pixels (C, H, W), in the file's own type, and what they are.
 
     PNG, JPEG and TIFF (turned upright; in TIFF channels interleaved or planar, further pages are
@@ -164,7 +205,7 @@ def _reason(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _decode(path: Path, max_pixels: int, short: int | None) -> Decoded:
+def _decode(path: Source, max_pixels: int, short: int | None) -> Decoded:
     with path.open("rb") as file:
         head = file.read(26)
     suffix = path.suffix.lower()
@@ -193,7 +234,9 @@ def _decode(path: Path, max_pixels: int, short: int | None) -> Decoded:
         raise
 
 
-def _limit(path: Path, height: int, width: int, max_pixels: int, values: int | None = None) -> None:
+def _limit(
+    path: Source, height: int, width: int, max_pixels: int, values: int | None = None
+) -> None:
     """Raises DataError for an image beyond the limit, before it is decoded."""
     if height * width > max_pixels or (values or 0) > 4 * max_pixels:
         many = f", {values:,} numbers" if values is not None and values != height * width else ""
@@ -204,10 +247,12 @@ def _limit(path: Path, height: int, width: int, max_pixels: int, values: int | N
 
 
 @contextmanager
-def _opened(source: Path | io.BytesIO, path: Path, max_pixels: int) -> Iterator[Any]:
+def _opened(source: Source | io.BytesIO, path: Source, max_pixels: int) -> Iterator[Any]:
     """A file that Pillow has looked at and not decoded, within our limit instead of Pillow's."""
     from PIL import Image
 
+    if isinstance(source, Packed):
+        source = source.open()
     with _OPENING:  # the limit is one for all of Pillow
         theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -219,7 +264,7 @@ def _opened(source: Path | io.BytesIO, path: Path, max_pixels: int) -> Iterator[
         yield opened
 
 
-def _read_common(path: Path, max_pixels: int, short: int | None) -> Decoded:
+def _read_common(path: Source, max_pixels: int, short: int | None) -> Decoded:
     from PIL import ImageOps
 
     with _opened(path, path, max_pixels) as opened:
@@ -243,13 +288,13 @@ def _channels_first(pixels: Pixels) -> Pixels:
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _verify_png(path: Path, max_pixels: int) -> None:
+def _verify_png(path: Source, max_pixels: int) -> None:
     """Raises where a part of a PNG is missing or does not have its checksum."""
     with _opened(path, path, max_pixels) as opened:
         opened.verify()
 
 
-def _read_png_16(path: Path, colour: int, max_pixels: int) -> Decoded:
+def _read_png_16(path: Source, colour: int, max_pixels: int) -> Decoded:
     """A PNG of 16 bits a channel, exactly, by a decoder that survives damaged files.
 
     (torchvision's ends the process on them.) Pillow narrows colours to 8 bits. It does so from
@@ -280,7 +325,7 @@ def _read_png_16(path: Path, colour: int, max_pixels: int) -> Decoded:
     return Decoded(high << 8 | low, "rgb" if colour == 2 else "rgb+alpha")
 
 
-def _read_pnm_16(path: Path, max_pixels: int) -> Decoded | None:
+def _read_pnm_16(path: Source, max_pixels: int) -> Decoded | None:
     """A PGM or PPM of more than 8 bits, which Pillow widens or narrows; None for one of 8."""
     data = path.read_bytes()
     space = rb"(?:\s|#[^\n]*\n)+"
@@ -300,10 +345,10 @@ def _read_pnm_16(path: Path, max_pixels: int) -> Decoded | None:
     return Decoded(pixels, "rgb" if kind in (3, 6) else "gray")
 
 
-def _read_tiff(path: Path, max_pixels: int) -> Decoded:
+def _read_tiff(path: Source, max_pixels: int) -> Decoded:
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
+    with tifffile.TiffFile(path.open() if isinstance(path, Packed) else path) as file:
         series, page = file.series[0], file.pages[0]
         _limit(path, page.imagelength, page.imagewidth, max_pixels, int(series.size))
         try:
@@ -372,9 +417,12 @@ def _upright(pixels: Pixels, orientation: Any) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def _read_npy(path: Path, max_pixels: int) -> Decoded:
+def _read_npy(path: Source, max_pixels: int) -> Decoded:
     try:
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)  # nothing is read yet
+        if isinstance(path, Packed):
+            stored = np.load(path.open(), allow_pickle=False)
+        else:
+            stored = np.load(path, mmap_mode="r", allow_pickle=False)  # nothing is read yet
     except ValueError as error:
         if "Object arrays" in str(error) or "Python objects" in str(error):
             raise DataError(

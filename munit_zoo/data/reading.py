@@ -13,6 +13,7 @@ from munit_zoo.data.images import (
     MAX_PIXELS,
     Decoded,
     Pixels,
+    Source,
     decode,
     is_image,
     opaque,
@@ -39,7 +40,7 @@ def load_image(
 
 
 def unit_image(
-    decoded: Decoded, path: Path, domain: Domain, convert: Convert, *, trained: bool = False
+    decoded: Decoded, path: Source, domain: Domain, convert: Convert, *, trained: bool = False
 ) -> Tensor:
     """What was decoded as an image of a domain: float32 (C, H, W).
 
@@ -55,7 +56,7 @@ def unit_image(
     return image
 
 
-def _channels(path: Path, domain: Domain, decoded: Decoded, trained: bool) -> str:
+def _channels(path: Source, domain: Domain, decoded: Decoded, trained: bool) -> str:
     found, want = len(decoded.pixels), domain.channels
     kinds = {"rgb+alpha": " (RGB and opacity)", "gray+alpha": " (gray and opacity)"}
     kind = {**kinds, "cmyk": " (CMYK)"}.get(decoded.colour, "")

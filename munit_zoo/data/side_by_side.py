@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from munit_zoo.data._cache import cache_for
 from munit_zoo.data._files import (
     FileDataset,
     OnBadImage,
@@ -14,7 +15,7 @@ from munit_zoo.data._files import (
     labels_from,
     share_out,
 )
-from munit_zoo.data.images import MAX_PIXELS, Decoded, decode, shown
+from munit_zoo.data.images import MAX_PIXELS, Decoded, Source, decode, shown
 from munit_zoo.data.reading import list_images
 from munit_zoo.data.transforms import (
     Convert,
@@ -27,7 +28,7 @@ from munit_zoo.data.transforms import (
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError, suggest
 from munit_zoo.registry import MAY_CHANGE
-from munit_zoo.registry.ranges import NonNegative, Positive
+from munit_zoo.registry.ranges import NonNegative, Positive, PositiveFloat
 
 __all__ = ["SideBySide"]
 
@@ -64,6 +65,8 @@ class SideBySide(FileDataset):
         convert: dict[str, Convert] | Convert = "none",
         on_bad_image: Annotated[OnBadImage, MAY_CHANGE] = "error",
         max_pixels: Positive = MAX_PIXELS,
+        cache: Annotated[str | None, MAY_CHANGE] = None,
+        cache_gb: Annotated[PositiveFloat, MAY_CHANGE] = 4.0,
     ) -> None:
         check_domains(domain, convert=convert)
         pipeline = Pipeline(
@@ -76,7 +79,13 @@ class SideBySide(FileDataset):
         )
         labels = labels_from(table, attributes, classes=False)
         super().__init__(
-            domain, split, pipeline, on_bad_image, max_pixels=max_pixels, labels=labels
+            domain,
+            split,
+            pipeline,
+            on_bad_image,
+            max_pixels=max_pixels,
+            labels=labels,
+            cache=cache_for(cache, cache_gb),
         )
         if (root is None) == (folder is None):
             raise DataError(
@@ -89,9 +98,9 @@ class SideBySide(FileDataset):
         self.panels = _panels(panels, domain)
         self.panel = self.panels.index(domain.name)
 
-    def find(self) -> list[tuple[str, Path]]:
+    def find(self) -> list[tuple[str, Source]]:
         """The files of this split."""
-        found = list_images(self._where())
+        found: list[tuple[str, Source]] = [*list_images(self._where())]
         if self.folder is None:
             return found
         chosen = share_out(found, self.split, hold_out=self.hold_out, seed=self.hold_out_seed)
@@ -108,7 +117,7 @@ class SideBySide(FileDataset):
         words = ("train",) if self.split == "train" else ("test", "val")
         return next((root / word for word in words if (root / word).is_dir()), root / words[0])
 
-    def decode(self, path: Path) -> Decoded:
+    def decode(self, path: Source) -> Decoded:
         """This domain's panel."""
         whole = decode(path, max_pixels=self.max_pixels)
         width, count = whole.pixels.shape[2], len(self.panels)
@@ -119,6 +128,11 @@ class SideBySide(FileDataset):
         start = self.panel * (width // count)
         panel = whole.pixels[:, :, start : start + width // count]
         return Decoded(np.ascontiguousarray(panel), whole.colour, whole.premultiplied)
+
+    @property
+    def part(self) -> tuple[Any, ...]:
+        """The panel."""
+        return self.panel, len(self.panels)
 
     def origin(self) -> dict[str, Any]:
         """Folder and panel, and what is held out."""

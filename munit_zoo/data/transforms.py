@@ -65,7 +65,7 @@ class Pipeline:
 
     def train(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """A training sample, all chance taken from `rng`."""
-        image = self._resized(image)
+        image = self.resized(image)
         height, width = self.crop
         top = int(rng.integers(image.shape[1] - height + 1))
         left = int(rng.integers(image.shape[2] - width + 1))
@@ -75,10 +75,11 @@ class Pipeline:
 
     def test(self, image: Tensor) -> Tensor:
         """The middle crop."""
-        cropped: Tensor = T.center_crop(self._resized(image), list(self.crop)).contiguous()
+        cropped: Tensor = T.center_crop(self.resized(image), list(self.crop)).contiguous()
         return cropped
 
-    def _resized(self, image: Tensor) -> Tensor:
+    def resized(self, image: Tensor) -> Tensor:
+        """With its short side of `size`; the same image where it has that."""
         height, width = image.shape[1:]
         if self.short is not None and min(height, width) != self.short:
             scale = self.short / min(height, width)

@@ -100,6 +100,14 @@ def check_acceleration(config: Config, device: torch.device, processes: int) -> 
         raise UsageError(f"ENGINE.CUDA_GRAPHS is for CUDA; the device is {device.type}")
     if processes > 1:
         raise UsageError("ENGINE.CUDA_GRAPHS is for one process: leave --devices out")
+    if config.ENGINE.RECOMPUTE:
+        raise UsageError("ENGINE.CUDA_GRAPHS cannot record ENGINE.RECOMPUTE: choose one of the two")
+    if config.ENGINE.PRECISION == "fp16" or config.ENGINE.ON_NAN == "skip":
+        key = "PRECISION=fp16" if config.ENGINE.PRECISION == "fp16" else "ON_NAN=skip"
+        raise UsageError(
+            f"ENGINE.CUDA_GRAPHS records a step that always takes place; ENGINE.{key} may leave "
+            "one out: choose one of the two"
+        )
     for node in (config.OPTIM.DEFAULT, *config.OPTIM.NETWORKS.values()):
         optimizer = bind("optimizer", node)().build([torch.zeros((), device=device)])
         make_capturable(optimizer, device)

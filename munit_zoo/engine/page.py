@@ -133,13 +133,16 @@ def _grid_section(way: str, iterations: Sequence[int], columns: Mapping[str, int
  src='images/{html.escape(way)}_{newest:08d}.png'></div>"""
 
 
+_NO_LOSS = ("iteration", "images_per_second", "skipped")
+
+
 def _curves(log: Sequence[Mapping[str, Any]]) -> str:
     """Loss curves, a small plot a term."""
     step = max(1, -(-len(log) // POINTS))
     kept = list(log[::step])
     if log and kept[-1] is not log[-1]:
         kept.append(log[-1])
-    names = [n for n in (log[-1] if log else {}) if n not in ("iteration", "images_per_second")]
+    names = [n for n in (log[-1] if log else {}) if n not in _NO_LOSS]
     plots = []
     for name in sorted(names, key=lambda n: (not _is_total(n), n)):
         points = [(line["iteration"], line[name]) for line in kept if name in line]

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,14 +26,19 @@ from torch import Tensor
 from munit_zoo._version import __version__
 from munit_zoo.config import Config, Resolved, free_on_resume, resolve
 from munit_zoo.engine.acceleration import memory_format
+from munit_zoo.engine.devices import device_at_hand
+from munit_zoo.engine.locks import Busy, holding, is_held
 from munit_zoo.engine.state import Captured, drop_network, load_into, upgrade
 from munit_zoo.errors import CheckpointError, ConfigError, MunitZooError, Problem, UsageError
 from munit_zoo.models import TranslationModel, create_model, translating_networks
 
 __all__ = [
     "Change",
+    "Retention",
     "Run",
     "Snapshot",
+    "best_of",
+    "by_term",
     "changes",
     "find_snapshot",
     "load_model",
@@ -68,6 +72,11 @@ class Snapshot:
     def iteration(self) -> int:
         """Updates made before it was taken."""
         return int(self.info()["iteration"])
+
+    @property
+    def number(self) -> int:
+        """The iteration by its folder's name."""
+        return int(self.folder.name.removeprefix(_FORMER))
 
     def info(self) -> dict[str, Any]:
         """What `snapshot.json` says. Raises CheckpointError where it is damaged."""
@@ -174,6 +183,45 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Retention:
+    """Which snapshots stay.
+
+    newest: so many of the newest; None: all. every: beside them, those of each iteration that it
+    divides. best: beside them, the one with the lowest loss of this name.
+    """
+
+    newest: int | None = None
+    every: int | None = None
+    best: str | None = None
+
+    def doomed(self, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+        """Those of a run's snapshots, oldest first, that do not stay."""
+        if self.newest is None:
+            return []
+        older = [
+            snapshot
+            for snapshot in snapshots[: -self.newest]
+            if not (self.every and snapshot.number % self.every == 0)
+        ]
+        best = None if self.best is None or not older else best_of(snapshots, self.best)
+        return [snapshot for snapshot in older if snapshot != best]
+
+
+def best_of(snapshots: Sequence[Snapshot], loss: str) -> Snapshot | None:
+    """The snapshot with the lowest of a logged loss, the older of two; None where none says."""
+    found: list[tuple[float, int, Snapshot]] = []
+    for snapshot in snapshots:
+        try:
+            losses = snapshot.info().get("losses", {})
+        except CheckpointError:  # damaged: no candidate
+            continue
+        value = losses.get(loss, by_term(losses).get(loss))
+        if value is not None:
+            found.append((value, snapshot.number, snapshot))
+    return min(found)[2] if found else None
+
+
+@dataclass(frozen=True)
 class Run:
     """A run's folder."""
 
@@ -271,22 +319,19 @@ class Run:
         not inherit it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.folder / "run.lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if not _lock(handle):
-                holder = os.read(handle, 200).decode(errors="replace").strip()
-                raise UsageError(
-                    f"{self.folder} is being trained by another process"
-                    + (f" ({holder})" if holder else "")
-                    + ": wait for it, or choose another folder"
-                )
-            os.ftruncate(handle, 0)
-            os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-            _held.add(handle)
-            yield
-        finally:
-            _held.discard(handle)
-            os.close(handle)
+            with holding(self.folder / "run.lock"):
+                yield
+        except Busy as busy:
+            holder = f" ({busy})" if str(busy) else ""
+            raise UsageError(
+                f"{self.folder} is being trained by another process{holder}: wait for it, or "
+                "choose another folder"
+            ) from None
+
+    def busy(self) -> bool:
+        """Whether a process trains in this folder."""
+        return is_held(self.folder / "run.lock")
 
     def clean(self) -> None:
         """Remove what an interrupted writer left. For the holder of the lock."""
@@ -328,12 +373,16 @@ class Run:
         return snapshots[-1]
 
     def save(
-        self, captured: Captured, info: Mapping[str, Any], *, keep: int | None = None
+        self,
+        captured: Captured,
+        info: Mapping[str, Any],
+        *,
+        keep: Retention | None = None,
     ) -> Snapshot:
         """Write a snapshot: all of it, or nothing. One of the same iteration stays until then.
 
-        info: what `snapshot.json` is to say beside. keep: older snapshots beyond this many are
-        deleted afterwards. Raises OSError, as when the disk is full.
+        info: what `snapshot.json` is to say beside. keep: which older snapshots stay afterwards;
+        all where it is left out. Raises OSError, as when the disk is full.
         """
         parent = self.folder / "snapshots"
         parent.mkdir(exist_ok=True)
@@ -367,42 +416,12 @@ class Run:
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
-        for old in self.snapshots()[: -keep if keep else 0]:
+        for old in () if keep is None else keep.doomed(self.snapshots()):
             _remove(old.folder)
         return Snapshot(target)
 
 
 _FORMER = ".former-"
-_held: set[int] = set()  # handles of locks
-
-
-def _let_go() -> None:
-    for handle in _held:
-        os.close(handle)
-    _held.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
-
-
-def _lock(handle: int) -> bool:
-    """Whether a lock on an open file could be had."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def provenance(resolved: Resolved) -> dict[str, Any]:
@@ -446,8 +465,10 @@ def load_model(
 
     path: a run's folder (its newest snapshot) or a snapshot's.
     ema: the averaged weights where they were kept.
-    Raises CheckpointError for a folder that is neither, or weights that do not fit.
+    Raises CheckpointError for a folder that is neither, or weights that do not fit, and UsageError
+    for a device that is not here.
     """
+    device = device_at_hand(device)
     config = _as_built(find_snapshot(Path(path))[0]).config
     facts = read_newest(Path(path), lambda run, snapshot: snapshot.info().get("facts", {}))
     missing = facts.get("missing", [])  # of an import: networks that its files lacked
@@ -527,6 +548,22 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         if isinstance(line, dict) and isinstance(line.get("iteration"), int):
             lines.append(line)
     return lines
+
+
+def by_term(parts: Mapping[str, float]) -> dict[str, float]:
+    """Losses by term: the parts of each (`generators/image_recon/x_aa`, `…/x_bb`) added up. A term
+    that several updates know has each of them named."""
+    sums: dict[tuple[str, str], float] = {}
+    for name, value in parts.items():
+        update, _, rest = name.partition("/")
+        if rest != "total":
+            key = rest.split("/")[0], update
+            sums[key] = sums.get(key, 0.0) + value
+    several = [term for term, _ in sums]
+    return {
+        f"{update}/{term}" if several.count(term) > 1 else term: value
+        for (term, update), value in sums.items()
+    }
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,9 +21,10 @@ from munit_zoo.data import Dataset
 from munit_zoo.data.seeding import rng
 from munit_zoo.data.stream import first_images
 from munit_zoo.engine.acceleration import eagerly
+from munit_zoo.engine.finite import Diverged
 from munit_zoo.engine.grids import grid_columns, save_grid, translation_grid
 from munit_zoo.engine.page import write_page
-from munit_zoo.engine.runs import Run, Snapshot
+from munit_zoo.engine.runs import Retention, Run, Snapshot, by_term
 from munit_zoo.engine.signals import Stop
 from munit_zoo.engine.state import TrainingState, not_finite
 from munit_zoo.errors import DataError, MunitZooError, UsageError
@@ -32,6 +34,9 @@ __all__ = ["Progress", "Session", "Silent"]
 
 GRID_WAYS = 6
 """Translations between two domains that grids show; of K domains there are K · (K - 1)."""
+
+ROLLBACKS = 3
+"""Times that training goes back to one snapshot; then it ends."""
 
 PAGE_EVERY = 15.0
 """Seconds between two pages while training, and after which an open one loads itself anew."""
@@ -98,19 +103,19 @@ class Session:
         self.start, self.began = state.iteration, time.perf_counter()
         self.clock, self.counted, self.paged = self.began, state.iteration, -math.inf
         self.logged = self.saved = state.iteration
+        self.skipped = self._skipped = 0
+        self._since: list[Mapping[str, float]] = []
+        self._rolled: Counter[int] = Counter()
         self._last: tuple[Mapping[str, Tensor], float] | None = None
         self.board: Any = None
         self.shown: dict[str, Tensor] = {}
         if self.leader:
-            from torch.utils.tensorboard import SummaryWriter
-
             self.shown = {
                 name: _shown(datasets, name, self.engine.DISPLAY)
                 for name in datasets["train"] or {}
             }
             # what a resumed run wrote after the snapshot is taken back
-            purge = {"purge_step": self.start + 1} if self.start else {}
-            self.board = SummaryWriter(str(run.folder / "tensorboard"), **purge)
+            self._open_board(purge=self.start + 1 if self.start else None)
 
     def __enter__(self) -> Session:
         return self
@@ -141,12 +146,14 @@ class Session:
                 if self.start == 0:
                     self.grid()
 
-    def record(self, losses: Mapping[str, Tensor], rate: float) -> None:
+    def record(self, losses: Mapping[str, Tensor], rate: float, skipped: int = 0) -> None:
         """An iteration is done: log, show and save where it is time.
 
-        losses: this process's, by name. rate: the learning rate.
+        losses: this process's, by name. rate: the learning rate. skipped: iterations so far in
+        which something was left out, as it was not finite.
         Raises UsageError where losses or weights are not finite.
         """
+        self._skipped = skipped
         done, last = self.state.iteration, self.state.iteration == self.engine.ITERATIONS
         self._last = losses, rate
         if done % self.engine.LOG_EVERY == 0 or last:
@@ -183,6 +190,47 @@ class Session:
         error.__cause__ = unusable
         return error
 
+    def roll_back(self, found: Diverged) -> bool:
+        """Go back to the last snapshot, and from there on with the batches after the one that
+        `found` is about; whether there was one to go back to, and fewer than ROLLBACKS before.
+
+        In every process alike: the state is restored, what was logged since is taken back.
+        """
+        saved = self.run.snapshots()
+        if not saved or self._rolled[saved[-1].number] >= ROLLBACKS:
+            return False
+        at, feed = self.state.iteration, self.state.feed
+        self.state.restore(saved[-1].read(), str(saved[-1].folder))
+        self._rolled[self.state.iteration] += 1
+        self.state.passed_over = feed + 1 - self.state.iteration
+        self.logged = self.saved = self.counted = self.state.iteration
+        self._last, self._since, self.clock = None, [], time.perf_counter()
+        with self._leading() as leader:
+            if leader:
+                self._went_back(at, str(found))
+        return True
+
+    def _went_back(self, at: int, what: str) -> None:
+        iteration = self.state.iteration
+        self.run.rewind(iteration)
+        record = self.run.record()
+        entry = {"at": at, "to": iteration, "found": what, "passed_over": self.state.passed_over}
+        self.run.write_record({**record, "rollbacks": [*record.get("rollbacks", []), entry]})
+        self.board.close()
+        self._open_board(purge=iteration + 1)
+        note = f"at iteration {at} {what}: rolled back to {iteration}, past the images since"
+        self._tell("started", iteration, self.engine.ITERATIONS, str(self.fabric.device), [note])
+
+    def diverged(self, found: Diverged) -> UsageError:
+        """The error that ends training, with the last good snapshot."""
+        return self._diverged(str(found))
+
+    def _open_board(self, purge: int | None = None) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        options = {} if purge is None else {"purge_step": purge}
+        self.board = SummaryWriter(str(self.run.folder / "tensorboard"), **options)
+
     def _log(self) -> None:
         """Write the losses, averaged over all processes."""
         losses, rate = self._last or ({}, math.nan)
@@ -202,9 +250,14 @@ class Session:
             speed = (iteration - self.counted) * self.engine.BATCH_SIZE / (now - self.clock)
         self.clock, self.counted = now, iteration
         wrong = [name for name, value in values.items() if not math.isfinite(value)]
-        if wrong:
+        if wrong and self.engine.ON_NAN != "skip":
             raise self._diverged(f"the loss is not finite: {', '.join(wrong)}")
+        values = {name: value for name, value in values.items() if name not in wrong}
+        self._since.append(values)
         line = {"iteration": iteration, "lr": rate, **values}
+        if self._skipped > self.skipped:
+            line["skipped"] = self._skipped - self.skipped
+            self.skipped = self._skipped
         if math.isfinite(speed):
             line["images_per_second"] = speed
         with (self.run.folder / "log.jsonl").open("a", encoding="utf-8") as file:
@@ -246,7 +299,7 @@ class Session:
         with self._paused():
             losses = self._last[0] if self._last is not None else {}
             wrong = [name for name, value in losses.items() if not math.isfinite(float(value))]
-            if wrong:
+            if wrong and self.engine.ON_NAN != "skip":
                 raise self._diverged(f"the loss is not finite: {', '.join(wrong)}")
             captured = self.state.capture()
             tensor = not_finite(captured)
@@ -255,7 +308,11 @@ class Session:
             record = self.run.record()
             kept = ["config_sha256", "components"]
             info = {key: record[key] for key in kept if key in record}
-            snapshot = self.run.save(captured, info, keep=self.engine.KEEP)
+            info["losses"] = _means(self._since)
+            engine = self.engine
+            keep = Retention(engine.KEEP, engine.KEEP_EVERY, engine.KEEP_BEST)
+            snapshot = self.run.save(captured, info, keep=keep)
+            self._since = []
             self.saved = self.state.iteration
             self.board.flush()
             self._page()
@@ -300,7 +357,7 @@ class Session:
         )
         return UsageError(
             f"at iteration {self.state.iteration} {what}. {where} (OPTIM), or with "
-            "ENGINE.PRECISION=fp32."
+            "ENGINE.PRECISION=fp32. ENGINE.ON_NAN=rollback or skip goes on past single cases."
         )
 
     @contextmanager
@@ -359,19 +416,13 @@ def _untouched(model: TranslationModel) -> Iterator[None]:
             buffer.copy_(before[name])
 
 
-def by_term(parts: Mapping[str, float]) -> dict[str, float]:
-    """Losses by term: the parts of each (`generators/image_recon/x_aa`, `…/x_bb`) added up. A term
-    that several updates know has each of them named."""
-    sums: dict[tuple[str, str], float] = {}
-    for name, value in parts.items():
-        update, _, rest = name.partition("/")
-        if rest != "total":
-            key = rest.split("/")[0], update
-            sums[key] = sums.get(key, 0.0) + value
-    several = [term for term, _ in sums]
+def _means(lines: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Losses, averaged over log lines."""
+    names = dict.fromkeys(name for line in lines for name in line)
     return {
-        f"{update}/{term}" if several.count(term) > 1 else term: value
-        for (term, update), value in sums.items()
+        name: sum(own) / len(own)
+        for name in names
+        for own in ([line[name] for line in lines if name in line],)
     }
 
 

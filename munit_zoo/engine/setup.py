@@ -29,6 +29,7 @@ from munit_zoo.engine.runs import (
     Change,
     Run,
     Snapshot,
+    by_term,
     changes,
     find_snapshot,
     plugin_records,
@@ -36,7 +37,7 @@ from munit_zoo.engine.runs import (
 from munit_zoo.engine.signals import led
 from munit_zoo.engine.state import Average, TrainingState, load_into
 from munit_zoo.engine.step import Trainer, build_optimizers, draw_inputs
-from munit_zoo.errors import DataError, UsageError
+from munit_zoo.errors import DataError, UsageError, suggest
 from munit_zoo.models import Objective, Rehearsal, TranslationModel, assemble, translating_networks
 
 __all__ = ["Opening", "Rates", "Setup", "averaged", "open_training", "set_up"]
@@ -96,6 +97,7 @@ class Setup:
     stream: Batches
     datasets: Mapping[str, Mapping[str, Dataset] | None]
     inputs: Inputs
+    rehearsal: Rehearsal
     notes: list[str] = field(default_factory=list)
 
 
@@ -224,6 +226,7 @@ def set_up(
     """From a config to all that an iteration needs; then, last, the run's folder."""
     config = opening.config
     check_acceleration(config, fabric.device, fabric.world_size)
+    check_engine(config)
     training = _datasets(config, "train")
     test, missing = _test_datasets(config)
     datasets = {"train": training, "test": test}
@@ -256,13 +259,22 @@ def set_up(
         groups,
         iterations=config.ENGINE.ITERATIONS,
         accumulate=config.ENGINE.ACCUMULATE,
+        on_nan=config.ENGINE.ON_NAN,
     )
     optimizers = {group.name: group.optimizer for group in groups}
     average = averaged(config, model)
-    state = TrainingState(model, list(model.networks()), objective.criteria, optimizers, average)
+    state = TrainingState(
+        model,
+        list(model.networks()),
+        objective.criteria,
+        optimizers,
+        average,
+        scalers=trainer.scalers,
+    )
     if opening.snapshot is not None:
         state.restore(opening.snapshot.read(), str(opening.snapshot.folder))
     trainer.accelerate(config)
+    _check_best(config, objective)
     run = opening.run or Run(folder)
     notes = [*opening.notes, *_rehearsal_notes(rehearsal), *notes_of(training), *missing]
     with led(fabric) as leader:
@@ -278,7 +290,32 @@ def set_up(
         fabric.device,
         layout,
     )
-    return Setup(run, state, trainer, rates, stream, datasets, inputs, notes)
+    return Setup(run, state, trainer, rates, stream, datasets, inputs, rehearsal, notes)
+
+
+def check_engine(config: Config) -> None:
+    """Raises UsageError where keys of ENGINE contradict each other."""
+    engine = config.ENGINE
+    if engine.KEEP_BEST is not None and engine.LOG_EVERY > engine.SNAPSHOT_EVERY > 0:
+        raise UsageError(
+            f"ENGINE.KEEP_BEST compares what is logged between snapshots: ENGINE.LOG_EVERY "
+            f"({engine.LOG_EVERY}) must be at most ENGINE.SNAPSHOT_EVERY ({engine.SNAPSHOT_EVERY})"
+        )
+
+
+def _check_best(config: Config, objective: Objective) -> None:
+    """Raises UsageError where ENGINE.KEEP_BEST is no loss that is logged."""
+    best = config.ENGINE.KEEP_BEST
+    parts = [
+        f"{update.name}/{use.term}/{use.label}"
+        for update, uses in zip(objective.graph.updates, objective.uses, strict=True)
+        for use in uses
+    ]
+    totals = [f"{update.name}/total" for update in objective.graph.updates]
+    known = [*by_term(dict.fromkeys(parts, 0.0)), *totals, *parts]
+    if best is not None and best not in known:
+        hint = suggest(best, known) or f"Choose of {', '.join(known)}."
+        raise UsageError(f"ENGINE.KEEP_BEST: no loss {best!r} is logged. {hint}")
 
 
 def averaged(config: Config, model: TranslationModel) -> Average | None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from munit_zoo.errors import CheckpointError, ContractError
 
@@ -28,6 +29,7 @@ __all__ = [
     "load_into",
     "named_moments",
     "not_finite",
+    "set_buffer",
     "upgrade",
 ]
 
@@ -45,7 +47,8 @@ class Captured:
     aliases: per part (`networks`, `average`) the names of tensors that are saved under another
         name, since networks share them.
     facts: `optimizers`, whose moments it has; without, training cannot resume. `average_updates`,
-        how often the average was updated. `scalars`, optimizer state that is no tensor. `missing`,
+        how often the average was updated. `scalars`, optimizer state that is no tensor. `scalers`,
+        of fp16's losses. `passed_over`, of batches: see TrainingState. `missing`,
         networks that another project's checkpoint did not hold, and `ways`, the translations that
         are left without them, by the recipe's letters.
     """
@@ -121,7 +124,7 @@ class Average:
                 torch._foreach_lerp_(ours, theirs, 1 - self.decay_at(self.updates, decay))
         for averaged, module in self._with_buffers:
             for name, value in module._buffers.items():
-                _set_buffer(averaged, name, value)
+                set_buffer(averaged, name, value)
         self.updates += 1
 
     def decay_at(self, update: int, decay: float) -> float:
@@ -135,7 +138,9 @@ class TrainingState:
 
     networks: the whole model; the keys of its state dict begin with networks' paths.
     paths: these paths, one file each. criteria: by term. optimizers: by name; which of them holds
-    a parameter is free to change, moments are kept by the parameter's name.
+    a parameter is free to change, moments are kept by the parameter's name. scalers: of fp16's
+    losses. passed_over: batches that are left out, as one of them led to a NaN: iteration i is fed
+    with what iteration i + passed_over would have been.
     """
 
     networks: nn.Module
@@ -144,6 +149,13 @@ class TrainingState:
     optimizers: Mapping[str, torch.optim.Optimizer] = field(default_factory=dict)
     average: Average | None = None
     iteration: int = 0
+    scalers: Mapping[str, GradScaler] = field(default_factory=dict)
+    passed_over: int = 0
+
+    @property
+    def feed(self) -> int:
+        """The iteration whose batch, noise and chance come next."""
+        return self.iteration + self.passed_over
 
     def advance(self) -> None:
         """An iteration is done."""
@@ -184,6 +196,10 @@ class TrainingState:
                     scalars[f"{name}/{key}"] = value
         if scalars:
             facts["scalars"] = scalars
+        if self.scalers:
+            facts["scalers"] = {name: scaler.state_dict() for name, scaler in self.scalers.items()}
+        if self.passed_over:
+            facts["passed_over"] = self.passed_over
         return Captured(self.iteration, files, aliases, facts)
 
     def restore(self, captured: Captured, label: str) -> None:
@@ -217,6 +233,11 @@ class TrainingState:
         for name, (criterion, inner) in own.items():
             _put(criterion, inner, saved[name])
         self._restore_moments(captured, label)
+        scales = captured.facts.get("scalers", {})
+        for name, scaler in self.scalers.items():
+            if name in scales:
+                scaler.load_state_dict(scales[name])
+        self.passed_over = int(captured.facts.get("passed_over", 0))
         self.iteration = captured.iteration
 
     def _trained(self) -> Iterator[tuple[str, Tensor, Mapping[str, Any]]]:
@@ -472,7 +493,7 @@ def _put(module: nn.Module, name: str, value: Tensor) -> None:
     path, _, leaf = name.rpartition(".")
     owner = module.get_submodule(path)
     if leaf in owner._buffers:
-        _set_buffer(owner, leaf, value)
+        set_buffer(owner, leaf, value)
         return
     parameter = owner.get_parameter(leaf)
     if parameter.shape != value.shape:
@@ -484,7 +505,7 @@ def _put(module: nn.Module, name: str, value: Tensor) -> None:
 
 
 @torch.no_grad()
-def _set_buffer(module: nn.Module, name: str, value: Tensor | None) -> None:
+def set_buffer(module: nn.Module, name: str, value: Tensor | None) -> None:
     """Set a buffer, in place: others may share it. One that grows takes the new size."""
     mine = module._buffers[name]
     if mine is None or value is None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from munit_zoo.config import Config, bind, entry_of
 from munit_zoo.data.seeding import draw
@@ -20,10 +21,23 @@ from munit_zoo.engine.acceleration import (
     make_capturable,
     networks_in,
 )
+from munit_zoo.engine.devices import is_half
+from munit_zoo.engine.finite import Diverged, OnNan, gradients_finite, trace
+from munit_zoo.engine.state import set_buffer
 from munit_zoo.errors import UsageError
-from munit_zoo.models import Objective, TranslationModel, Values
+from munit_zoo.models import Code, Objective, TranslationModel, Values
 
-__all__ = ["Trainer", "TrainingGroup", "build_optimizers", "draw_inputs"]
+__all__ = [
+    "PATIENCE",
+    "Trainer",
+    "TrainingGroup",
+    "build_optimizers",
+    "draw_inputs",
+    "parts_of",
+]
+
+PATIENCE = 20
+"""Iterations in a row that may be left out."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +107,15 @@ class Trainer:
     """Takes a recipe's updates, once an iteration.
 
     model, objective: on the device, in training mode. groups: as `build_optimizers` makes them.
-    iterations: how many there are in all, for schedules of weights.
-    partial: whether some update leaves parameters of its networks without a gradient.
-    With several processes, each sees its own share of the batch; gradients are averaged.
+    iterations: how many there are in all, for schedules of weights. accumulate: parts of a batch.
+    on_nan: what becomes of an update whose losses or gradients are not finite: none is stepped.
+        `stop` and `rollback` raise Diverged, which says where that began; `skip` goes on with the
+        next update, networks' buffers as before, and raises after PATIENCE iterations in a row.
+    With several processes, each sees its own share of the batch; gradients are averaged, and the
+    averages decide what is finite: everywhere the same.
+
+    skipped: iterations so far in which an update was left out. scalers: of losses, by update, where
+    the precision is fp16.
     """
 
     def __init__(
@@ -107,9 +127,11 @@ class Trainer:
         *,
         iterations: int = 1,
         accumulate: int = 1,
+        on_nan: OnNan = "stop",
     ) -> None:
         self.fabric, self.model, self.objective = fabric, model, objective
         self.groups, self.iterations, self.accumulate = list(groups), iterations, accumulate
+        self.on_nan, self.skipped, self._in_a_row = on_nan, 0, 0
         for criterion in objective.criteria.values():
             fabric.to_device(criterion)
         self.steps = [self._setup(step) for step in objective.steps]
@@ -118,6 +140,11 @@ class Trainer:
             key: torch.ones((), device=fabric.device) for key in objective.weights(0, 1)
         }
         self._recorded: dict[Any, GraphedStep] | None = None
+        self.scalers: dict[str, GradScaler] = {}
+        if is_half(fabric):
+            device = fabric.device.type
+            names = [update.name for update in objective.graph.updates]
+            self.scalers = {name: GradScaler(device) for name in names}
 
     def accelerate(self, config: Config) -> None:
         """Compile the networks and record the step, where ENGINE asks for it: the same maths.
@@ -143,44 +170,144 @@ class Trainer:
         """One iteration on the inputs that `objective.inputs` names.
 
         Returns the unweighted parts of the losses as `update/term/label`, and each update's
-        weighted `update/total`, detached.
+        weighted `update/total`, detached. Raises Diverged as `on_nan` says.
         """
         pattern = self.objective.pattern(iteration)
         for key, weight in self.objective.weights(iteration, self.iterations).items():
             self._weights[key].fill_(weight)
         if self._recorded is None:
-            return self._updates(inputs, pattern)
+            before = self._buffers() if self.on_nan == "skip" else []
+            found, trouble = self._updates(inputs, pattern)
+            self._skip(trouble, before)
+            return found
         if pattern not in self._recorded:
-            self._recorded[pattern] = GraphedStep(lambda env: self._updates(env, pattern))
-        return self._recorded[pattern](inputs)
+            self._recorded[pattern] = GraphedStep(
+                lambda env: self._updates(env, pattern, watched=False)[0]
+            )
+        found = self._recorded[pattern](inputs)
+        wrong = [name for name, value in found.items() if not torch.isfinite(value)]
+        if wrong:
+            raise Diverged(f"the loss is not finite: {', '.join(wrong)}")
+        return found
 
-    def _updates(self, inputs: Mapping[str, Tensor], pattern: Any) -> dict[str, Tensor]:
-        shares = [Values(part) for part in _parts(inputs, self.accumulate)]
+    def restored(self) -> None:
+        """The weights and moments were set from outside: what was recorded of them is void."""
+        if self._recorded is not None:
+            self._recorded = {}
+            for group in self.groups:
+                make_capturable(group.optimizer, self.fabric.device)
+
+    def _skip(self, trouble: str | None, before: Sequence[tuple[nn.Module, str, Tensor]]) -> None:
+        """After an iteration in which an update may have been left out."""
+        if trouble is None:
+            self._in_a_row = 0
+            return
+        self.skipped, self._in_a_row = self.skipped + 1, self._in_a_row + 1
+        if self._in_a_row >= PATIENCE:
+            raise Diverged(f"for {PATIENCE} iterations in a row, the last time {trouble}")
+        for module, name, value in before:
+            set_buffer(module, name, value)
+
+    def _buffers(self) -> list[tuple[nn.Module, str, Tensor]]:
+        """What networks and criteria keep beside weights, as it is now."""
+        return [
+            (module, name, value.clone())
+            for part in (self.model, *self.objective.criteria.values())
+            for module in part.modules()
+            for name, value in module._buffers.items()
+            if value is not None
+        ]
+
+    def _updates(
+        self, inputs: Mapping[str, Tensor], pattern: Any, *, watched: bool = True
+    ) -> tuple[dict[str, Tensor], str | None]:
+        """The losses, and what was not finite in an update that was left out.
+
+        watched: whether each update is looked at before its step.
+        """
+        shares = [Values(part) for part in parts_of(inputs, self.accumulate)]
         found: dict[str, Tensor] = {}
+        left_out: str | None = None
         for code in self.objective.codes(pattern):
             name = self.objective.graph.updates[code.index].name
-            optimizers = [
-                optimizer
-                for group, optimizer in zip(self.groups, self.optimizers, strict=True)
-                if code.index in group.updates
-            ]
-            for optimizer in optimizers:
-                optimizer.zero_grad()
+            mine = [i for i, group in enumerate(self.groups) if code.index in group.updates]
+            trained = {n: p for i in mine for n, p in self.groups[i].parameters.items()}
+            for i in mine:
+                self.optimizers[i].zero_grad()
+            trouble: str | None = None
             for number, values in enumerate(shares, start=1):
                 step = self.steps[code.index]
                 with self._without_sync(step, number < len(shares)):
-                    with self.fabric.autocast():
+                    with self._autocast(code):
                         loss, parts = step(code, values, self._weights)
-                    self.fabric.backward(loss / len(shares) if len(shares) > 1 else loss)
-                values.forget(code)
+                    self._backward(name, loss / len(shares) if len(shares) > 1 else loss)
+                if watched and trouble is None and not torch.isfinite(loss):
+                    trouble = trace(name, code, values.slots, parts, trained)
+                if number < len(shares):
+                    values.forget(code)
                 for label, part in [*parts.items(), ("total", loss.detach())]:
                     share = part / len(shares) if len(shares) > 1 else part
                     key = f"{name}/{label}"
                     found[key] = found[key] + share if key in found else share
-            self._clip(code.index)
-            for optimizer in optimizers:
-                optimizer.step()
-        return found
+            sound = self._sound(name, mine, trained, trouble) if watched else True
+            if sound or sound is None:
+                shares[-1].forget(code)
+            if sound:
+                self._clip(code.index)
+                for i in mine:
+                    self.optimizers[i].step()
+            elif sound is not None:  # None: fp16 was scaled too much, this once
+                trouble = trouble or trace(name, code, shares[-1].slots, parts, trained)
+                trouble = self._agreed(trouble)
+                if self.on_nan != "skip":
+                    raise Diverged(trouble)
+                left_out = left_out or trouble
+                shares[-1].forget(code)
+        return found, left_out
+
+    def _autocast(self, code: Code) -> Any:
+        """The precision of an update's forward. What is differentiated twice loses too much in
+        fp16, whose scale only helps the last gradient: such an update computes in fp32."""
+        if self.scalers and any(loss.use.differentiates for loss in code.losses):
+            return nullcontext()
+        return self.fabric.autocast()
+
+    def _backward(self, update: str, loss: Tensor) -> None:
+        if self.scalers:
+            loss = self.scalers[update].scale(loss)
+        self.fabric.backward(loss)
+
+    def _sound(
+        self,
+        update: str,
+        mine: Sequence[int],
+        trained: Mapping[str, nn.Parameter],
+        trouble: str | None,
+    ) -> bool | None:
+        """Whether an update's gradients, unscaled by this, may be stepped with. None: not, as fp16
+        was scaled too much, which is less the next time."""
+        alone = self.fabric.world_size == 1
+        if not self.scalers:
+            return (trouble is None or not alone) and gradients_finite(trained.values())
+        scaler = self.scalers[update]
+        for i in mine:
+            scaler.unscale_(self.groups[i].optimizer)
+        finite = gradients_finite(trained.values())
+        was = scaler.get_scale()
+        if any(parameter.grad is not None for parameter in trained.values()):
+            scaler.update()
+        if alone and trouble is not None:
+            return False
+        return None if not finite and was > 1 else finite
+
+    def _agreed(self, trouble: str) -> str:
+        """What all processes found, where that differs: only some may have met it first."""
+        if self.fabric.world_size == 1:
+            return trouble
+        said: list[Any] = [None] * self.fabric.world_size
+        torch.distributed.all_gather_object(said, trouble)
+        lost = [text for text in said if " loss " in text]
+        return str((lost or said)[0])
 
     def _without_sync(self, step: Any, waiting: bool) -> Any:
         """Gradients are averaged over processes once, with the last part of the batch."""
@@ -196,7 +323,7 @@ class Trainer:
                 nn.utils.clip_grad_norm_(network.parameters(), limit)
 
 
-def _parts(inputs: Mapping[str, Tensor], count: int) -> list[Mapping[str, Tensor]]:
+def parts_of(inputs: Mapping[str, Tensor], count: int) -> list[Mapping[str, Tensor]]:
     """A batch in equal parts; draws that all samples share go to each of them."""
     if count == 1:
         return [inputs]

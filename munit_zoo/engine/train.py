@@ -16,6 +16,8 @@ from lightning_fabric import Fabric
 from munit_zoo.config import Resolved
 from munit_zoo.data.seeding import rng
 from munit_zoo.engine.devices import leave_group, make_fabric, plain_errors
+from munit_zoo.engine.finite import Diverged
+from munit_zoo.engine.memory import memory_notes
 from munit_zoo.engine.runs import Run
 from munit_zoo.engine.session import Progress, Session, Silent
 from munit_zoo.engine.setup import Opening, Setup, open_training, set_up
@@ -47,7 +49,8 @@ def train(
     resume_from: Path | None = None,
     init_from: Path | None = None,
     device: str = "auto",
-    devices: int = 1,
+    devices: int | None = None,
+    nodes: int | None = None,
     plugins: Sequence[Path] = (),
     progress: Progress | None = None,
     force: bool = False,
@@ -58,7 +61,9 @@ def train(
     resume: go on from the newest snapshot; everything is as if training had never stopped.
     resume_from: the same from any snapshot, of any run, in a new run's folder.
     init_from: a run or snapshot whose weights to start from, and nothing else.
-    device: `auto`, `cpu`, `cuda` or `mps`. devices: number of processes, one device each.
+    device: `auto`, `cpu`, `cuda` or `mps`. devices: processes on this machine,
+    one device each; nodes: machines, each of which starts this. None: what torchrun or srun
+    started, else one.
     plugins: local files whose components are in use, for the run's record.
     force: resume with a config that differs in more than may change (`config.free_on_resume`).
 
@@ -71,7 +76,7 @@ def train(
     began = time.perf_counter()
     with plain_errors(), _own_chance():
         opening = open_training(folder, resolved, resume, resume_from, init_from, force)
-        fabric = make_fabric(device, opening.config.ENGINE.PRECISION, devices=devices)
+        fabric = make_fabric(device, opening.config.ENGINE.PRECISION, devices=devices, nodes=nodes)
         fabric.launch()
         try:
             with leave_group(fabric), ExitStack() as claims:
@@ -98,19 +103,25 @@ def _iterate(
             setup.run, opening.config, fabric, state, setup.datasets, progress, stop
         ) as session,
     ):
-        session.begin(setup.notes)
-        batches = setup.stream.batches(state.iteration, engine.ITERATIONS)
-        try:
-            for images in together(batches, stop, fabric):
-                rate = setup.rates.set(state.iteration)
-                _seed_everything(engine.SEED, state.iteration, fabric.global_rank)
-                inputs = setup.inputs(images, state.iteration)
-                losses = setup.trainer.step(inputs, state.iteration)
-                state.advance()
-                session.record(losses, rate)
-        except DataError as error:  # an image: in every process, before the same iteration
-            return state.iteration, session.end(error)
-        return state.iteration, session.end()
+        session.begin([*setup.notes, *memory_notes(opening.config, setup.rehearsal, fabric)])
+        while True:
+            batches = setup.stream.batches(state.feed, engine.ITERATIONS + state.passed_over)
+            try:
+                for images in together(batches, stop, fabric):
+                    rate = setup.rates.set(state.iteration)
+                    _seed_everything(engine.SEED, state.feed, fabric.global_rank)
+                    inputs = setup.inputs(images, state.feed)
+                    losses = setup.trainer.step(inputs, state.iteration)
+                    state.advance()
+                    session.record(losses, rate, setup.trainer.skipped)
+            except DataError as error:  # an image: in every process, before the same iteration
+                return state.iteration, session.end(error)
+            except Diverged as found:  # in every process, too
+                if engine.ON_NAN == "rollback" and session.roll_back(found):
+                    setup.trainer.restored()
+                    continue
+                return state.iteration, session.diverged(found)
+            return state.iteration, session.end()
 
 
 def _seed_everything(seed: int, iteration: int, rank: int) -> None:

@@ -12,11 +12,13 @@ from munit_zoo.models.build import (
 )
 from munit_zoo.models.graph import Graph
 from munit_zoo.models.objective import Objective, Term, UpdateOptions, Values
+from munit_zoo.models.plan import Code
 from munit_zoo.models.recipe import ANY, Critic, Fool, Translation, Update, tensor
 from munit_zoo.models.rehearsal import meta_inputs, simulate, translating_networks
 
 __all__ = [
     "ANY",
+    "Code",
     "Critic",
     "Draw",
     "Fool",

@@ -25,6 +25,7 @@ from munit_zoo.models.rehearsal import (
     Look,
     Sizes,
     check_logits,
+    check_recomputing,
     check_sharing,
     draw_shapes,
     look,
@@ -131,7 +132,12 @@ def create_objective(
     if problems:
         raise ConfigError(problems)
     objective = Objective(
-        model, terms, calls=found.calls, share=config.ENGINE.SHARE, options=options
+        model,
+        terms,
+        calls=found.calls,
+        share=config.ENGINE.SHARE,
+        options=options,
+        recompute=config.ENGINE.RECOMPUTE,
     )
     _check_trained(model, objective)
     return objective
@@ -188,6 +194,8 @@ def rehearse(config: Config, sizes: Sizes, *, processes: int = 1) -> Rehearsal:
         check_logits(objective, found)
         check_shapes(objective, shapes)
         check_sharing(objective, found.calls, found.impure)
+        if config.ENGINE.RECOMPUTE:
+            check_recomputing(objective, found.calls, found.impure)
         env = meta_inputs(objective, found.values)
         missing: list[set[int]] = []
         for index, loss in simulate(objective, env):

@@ -23,7 +23,7 @@ from munit_zoo.registry import (
     StyleEncoder,
     slot,
 )
-from munit_zoo.registry.ranges import Positive
+from munit_zoo.registry.ranges import Width
 
 __all__ = ["Munit"]
 
@@ -97,7 +97,7 @@ class Munit(TranslationModel):
         self,
         domains: tuple[Domain, ...],
         *,
-        style_dim: Positive = 8,
+        style_dim: Width = 8,
         content_encoder: Slot[ContentEncoder] = slot("resnet"),
         style_encoder: Slot[StyleEncoder] = slot("conv"),
         decoder: Slot[Decoder] = slot("adain_resnet"),

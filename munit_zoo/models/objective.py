@@ -223,7 +223,7 @@ class Objective:
 
     terms: those of weight 0 are left out, with all that only they read.
     calls: which networks each tensor calls. share: as `Planner` takes it.
-    options: per update what the config says of it.
+    options: per update what the config says of it. recompute: as `plan.run` takes it.
 
     `steps` holds one module an update; `codes` says what each has to do in an iteration.
     """
@@ -236,6 +236,7 @@ class Objective:
         calls: Calls,
         share: Share = "derived",
         options: Mapping[str, UpdateOptions] | None = None,
+        recompute: bool = False,
     ) -> None:
         self.graph: Graph = model.graph()
         self.model = model
@@ -263,6 +264,7 @@ class Objective:
             UpdateStep(
                 (self.planner.networks[path] for path in self.planner.trains[index]),
                 {use.term: self.terms[use.term].criterion for use in uses},
+                recompute=recompute,
             )
             for index, uses in enumerate(self.uses)
         ]
@@ -366,8 +368,15 @@ def _labelled(entries: Sequence[tuple[Term, Entry]]) -> list[Use]:
 class UpdateStep(nn.Module):
     """One update's forward: what data parallelism wraps. It owns what the update trains."""
 
-    def __init__(self, networks: Iterable[nn.Module], criteria: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        networks: Iterable[nn.Module],
+        criteria: Mapping[str, Any],
+        *,
+        recompute: bool = False,
+    ) -> None:
         super().__init__()
+        self._recompute = recompute
         self.networks = nn.ModuleList(networks)
         self.modules_of_criteria = nn.ModuleList(
             criterion for criterion in criteria.values() if isinstance(criterion, nn.Module)
@@ -379,7 +388,8 @@ class UpdateStep(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its unweighted parts by `term/label`; `values` gains what is computed."""
         values.give(code)
-        run((o for o in code.operations if o.slot not in values.slots), values.slots)
+        due = (o for o in code.operations if o.slot not in values.slots)
+        run(due, values.slots, recompute=self._recompute)
         total: Tensor | None = None
         parts = {}
         for loss in code.losses:

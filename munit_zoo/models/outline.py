@@ -131,10 +131,11 @@ class _Adversarial(AdversarialLoss):
 def _projected(value: Any) -> Tensor:
     # weighted, since what is normalised sums to a constant
     if isinstance(value, Tensor):
-        value = value if value.is_floating_point() else value.to(torch.get_default_dtype())
-        count = max(1, value.numel())
-        weights = torch.linspace(0.5, 1.5, count, device=value.device, dtype=value.dtype)
-        return (value.reshape(-1) * weights).mean()
+        flat = value.reshape(-1)
+        if not flat.is_floating_point():  # numbers of classes
+            flat = flat.to(torch.get_default_dtype())
+        weights = torch.linspace(0.5, 1.5, max(1, len(flat)), device=flat.device, dtype=flat.dtype)
+        return (flat * weights).mean()
     return torch.stack([_projected(part) for part in value]).sum()
 
 
@@ -192,7 +193,8 @@ def _input(spec: Input) -> str:
         return f"{kind}{', one for the whole batch' if spec.shared else ''}"
     if isinstance(spec, Label):
         return f"label of {spec.of}"
-    assert isinstance(spec, Image)
+    if not isinstance(spec, Image):
+        raise GraphError(f"{type(spec).__name__} is no kind of input that can be described")
     words = "image" if spec.domain is None else f"image of {spec.domain}"
     if spec.like is not None:
         return f"another image of the domain that {spec.like} is of"

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from munit_zoo.errors import GraphError
 from munit_zoo.models.graph import Graph, Node
@@ -406,12 +407,34 @@ def detached(value: Any) -> Any:
     return [detached(part) for part in value]
 
 
-def run(operations: Iterable[Operation], values: dict[str, Any]) -> None:
-    """Compute the values of operations, each with a graph or without, into `values`."""
+def run(
+    operations: Iterable[Operation], values: dict[str, Any], *, recompute: bool = False
+) -> None:
+    """Compute the values of operations, each with a graph or without, into `values`.
+
+    recompute: of what has a graph, only arguments and value are kept until the backward pass, which
+    computes the rest again (activation checkpointing, Chen et al. 2016), with the same chance.
+    """
     for operation in operations:
         with torch.set_grad_enabled(operation.trains):
             arguments = [read_value(values, read) for read in operation.reads]
-            values[operation.slot] = operation.node.method(operation.view, *arguments)
+            method, view = operation.node.method, operation.view
+            if recompute and operation.trains:
+                values[operation.slot] = checkpoint(
+                    method,
+                    view,
+                    *arguments,
+                    use_reentrant=False,
+                    preserve_rng_state=not _any_on_meta(arguments),
+                )
+            else:
+                values[operation.slot] = method(view, *arguments)
+
+
+def _any_on_meta(values: Iterable[Any]) -> bool:
+    return any(
+        value.is_meta if isinstance(value, Tensor) else _any_on_meta(value) for value in values
+    )
 
 
 def read_value(values: dict[str, Any], read: Read) -> Any:

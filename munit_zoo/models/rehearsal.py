@@ -24,6 +24,7 @@ __all__ = [
     "Look",
     "Sizes",
     "check_logits",
+    "check_recomputing",
     "check_sharing",
     "look",
     "meta_inputs",
@@ -214,6 +215,19 @@ def check_sharing(objective: Objective, calls: Calls, impure: Mapping[str, str])
                     "computes it for each of them"
                 )
                 raise ConfigError([Problem("ENGINE.SHARE", message)])
+
+
+def check_recomputing(objective: Objective, calls: Calls, impure: Mapping[str, str]) -> None:
+    """Raises ConfigError where computing a value again would change a network's state again."""
+    for code in objective.codes(objective.pattern()):
+        for operation in code.operations:
+            for path, _ in calls.get(operation.node.name, ()):
+                if operation.trains and "changes its" in impure.get(path, ""):
+                    message = (
+                        f"computes {operation.node.name} twice, but {impure[path]} each time: set "
+                        "ENGINE.RECOMPUTE=false, or choose networks without such state"
+                    )
+                    raise ConfigError([Problem("ENGINE.RECOMPUTE", message)])
 
 
 def draw_shapes(model: TranslationModel, found: Look) -> dict[str, tuple[int, ...]]:

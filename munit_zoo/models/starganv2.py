@@ -31,7 +31,7 @@ from munit_zoo.registry import (
     StyleMapping,
     slot,
 )
-from munit_zoo.registry.ranges import Positive
+from munit_zoo.registry.ranges import Width
 
 __all__ = ["StarGanV2", "StarGanV2HighPass"]
 
@@ -108,8 +108,8 @@ class StarGanV2(TranslationModel):
         self,
         domains: tuple[Domain, ...],
         *,
-        latent_dim: Positive = 16,
-        style_dim: Positive = 64,
+        latent_dim: Width = 16,
+        style_dim: Width = 64,
         generator: Slot[Generator] = slot("starganv2"),
         mapping: Slot[StyleMapping] = slot("starganv2"),
         style_encoder: Slot[StyleEncoder] = slot("starganv2"),
@@ -207,8 +207,8 @@ class StarGanV2HighPass(StarGanV2):
         self,
         domains: tuple[Domain, ...],
         *,
-        latent_dim: Positive = 16,
-        style_dim: Positive = 64,
+        latent_dim: Width = 16,
+        style_dim: Width = 64,
         generator: Slot[Generator] = slot("starganv2", high_pass=1.0),
         mapping: Slot[StyleMapping] = slot("starganv2"),
         style_encoder: Slot[StyleEncoder] = slot("starganv2"),

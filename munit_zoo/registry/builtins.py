@@ -95,10 +95,12 @@ BUILTINS: dict[str, str] = {
         unit = munit_zoo.models.unit:Unit
     """,
     "dataset": """
+        huggingface = munit_zoo.data.huggingface:HuggingFace
         image_folder = munit_zoo.data.image_folder:ImageFolder
         image_list = munit_zoo.data.image_list:ImageList
         shapes = munit_zoo.data.shapes:Shapes
         side_by_side = munit_zoo.data.side_by_side:SideBySide
+        webdataset = munit_zoo.data.webdataset:WebDataset
     """,
     "metric": """
         cis = munit_zoo.metrics.classes:ClassScores

@@ -85,7 +85,8 @@ def _translates(kind: str, name: str, settings: Mapping[str, Any]) -> None:
 
 
 def _iteration(subject: Subject) -> Iteration:
-    assert isinstance(subject.call, Iteration)
+    if not isinstance(subject.call, Iteration):
+        raise ConformanceError(f"{type(subject.module).__name__} has no iteration: it is no recipe")
     return subject.call
 
 

@@ -190,6 +190,11 @@ def test_translate_with_examples_and_between_styles(run, image, tmp_path, capsys
     assert main([*base, "--interpolate", "4", "--out", str(tmp_path / "between")]) == 0
     assert len(list((tmp_path / "between").glob("bag_b_*.png"))) == 4
     assert main([*base, "--interpolate", "1", "--out", str(tmp_path / "x")]) == 2
+    capsys.readouterr()
+    words = ["--interpolate", "3", "--styles", "5", "--no-ema", "--out", str(tmp_path / "last")]
+    assert main([*base, *words]) == 0
+    assert "note: --styles 5 is ignored: --interpolate 3 counts" in capsys.readouterr().out
+    assert '"weights": "last"' in (tmp_path / "last" / "translations.json").read_text()
 
 
 @pytest.mark.parametrize(
@@ -331,6 +336,9 @@ def test_evaluate_into_a_file_and_report(run, capsys, tmp_path, monkeypatch):
     table = capsys.readouterr().out
     for word in ("±", "**tiny**", "floor: input copied", "Seeds of the metric: 0, 1"):
         assert word in table
+    assert main([*words, "--no-ema", "--out", str(tmp_path / "last.json")]) == 0
+    assert '"weights": "last"' in (tmp_path / "last.json").read_text()
+    assert '"weights": "averaged"' in out.read_text()
     assert main(["report", str(out), "--html", "--out", str(tmp_path / "page.html")]) == 0
     assert "<table>" in (tmp_path / "page.html").read_text()
     assert main([*words, "--styles", "3", "--out", str(out), "--device", "cpu"]) == 0

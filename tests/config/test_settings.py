@@ -152,7 +152,10 @@ def test_what_may_change_on_resume_stands_beside_each_key():
     assert free == {
         f"ENGINE.{key}"
         for key in ("ITERATIONS", "WORKERS", "LOG_EVERY", "GRID_EVERY", "SNAPSHOT_EVERY", "KEEP")
-    } | {"ENGINE.DISPLAY", "ENGINE.DISPLAY_STYLES"}
+    } | {
+        f"ENGINE.{key}"
+        for key in ("DISPLAY", "DISPLAY_STYLES", "KEEP_EVERY", "KEEP_BEST", "ON_NAN", "RECOMPUTE")
+    }
     DATASETS.register("test_moved")(Moved)
     try:
         free = free_on_resume(load_config("munit/shapes", "DATA={NAME: test_moved}"))

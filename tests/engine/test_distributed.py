@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from _training import CYCLEGAN, MUNIT, PIX2PIX, STARGAN_V2
 
 from munit_zoo.data.images import write_image
 from munit_zoo.data.seeding import rng
@@ -20,50 +22,87 @@ from munit_zoo.engine.runs import Run
 SCRIPT = Path(__file__).with_name("_two_processes.py")
 BATCH, ITERATIONS = 4, 3
 
-
-def run(folder: Path, processes: int, *overrides: str) -> dict:
-    out = folder / f"result{processes}.pt"
-    command = [sys.executable, str(SCRIPT), str(out), str(processes), str(ITERATIONS), str(BATCH)]
-    done = subprocess.run(
-        [*command, *overrides], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return torch.load(out, weights_only=True)
-
-
 CASES = {
-    "plain": (),
-    "unused networks": ("LOSSES.STYLE_RECON.WEIGHT=0", "LOSSES.IMAGE_RECON.WEIGHT=0"),
-    "shared fakes": ("ENGINE.SHARE=fakes",),
+    "plain": MUNIT,
+    "unused networks": (*MUNIT, "LOSSES.STYLE_RECON.WEIGHT=0", "LOSSES.IMAGE_RECON.WEIGHT=0"),
+    "shared fakes": ("munit/shapes", "ENGINE.SHARE=fakes"),
     "no sharing, a critic with state": (
+        "munit/shapes",
         "ENGINE.SHARE=none",
         "MODEL.DISCRIMINATOR.WEIGHT_NORM=spectral_legacy",
     ),
+    "parts of a share": (*MUNIT, "ENGINE.ACCUMULATE=2"),
+    "K domains, R1, averages": STARGAN_V2,
+    "pools": CYCLEGAN,
+    "pairs": PIX2PIX,
 }
 
 
-@pytest.mark.parametrize(
-    "case",
-    [case if case == "plain" else pytest.param(case, marks=pytest.mark.slow) for case in CASES],
-)
-def test_two_processes_equal_one(tmp_path: Path, tiny, case: str):
-    overrides = (*tiny, "ENGINE.SHARE=derived", *CASES[case])
-    one, two = (run(tmp_path, processes, *overrides) for processes in (1, 2))
-    losses = [json.loads(found["losses"]) for found in (one, two)]
+def run(folder: Path, tiny: tuple[str, ...], processes: int, names: list[str], batch: int) -> dict:
+    """What so many processes come to, by case."""
+    cases = {}
+    for name in names:
+        config, *overrides = CASES[name]
+        own = [*tiny, *overrides] if config.startswith("munit") else overrides
+        if processes == 1:  # whole batches, computed at once
+            own = [o for o in own if "ACCUMULATE" not in o]
+        cases[name] = [config, ITERATIONS, batch, own]
+    out = folder / f"of{processes}"
+    out.mkdir(parents=True)
+    (out / "cases.json").write_text(json.dumps(cases))
+    words = [sys.executable, str(SCRIPT), str(out / "cases.json"), str(out), str(processes)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {name: torch.load(out / f"{name}.pt", weights_only=True) for name in names}
+
+
+def assert_equal(one: dict, several: dict) -> None:
+    """Losses, weights, pools and averages of several processes are those of one."""
+    losses = [json.loads(found["losses"]) for found in (one, several)]
     assert losses[0][0].keys() == losses[1][0].keys()
     for first, second in zip(*losses, strict=True):
         for name in first:
             assert first[name] == pytest.approx(second[name], rel=1e-10, abs=1e-12), name
-    assert one["weights"].keys() == two["weights"].keys()
-    for name, value in one["weights"].items():
-        # A bias that an instance norm removes again has a true gradient of zero; Adam scales up the
-        # rounding noise in its place.
-        idle = name.endswith("conv.bias") and "discriminator" not in name
-        torch.testing.assert_close(
-            two["weights"][name], value, rtol=0, atol=1e-8 if idle else 1e-11, msg=name
-        )
+    for part in ("weights", "average"):
+        assert one[part].keys() == several[part].keys()
+        for name, value in one[part].items():
+            # A bias that an instance norm removes again has a true gradient of zero; Adam scales
+            # up the rounding noise in its place.
+            idle = name.endswith("bias") and "discriminator" not in name
+            torch.testing.assert_close(
+                several[part][name], value, rtol=0, atol=1e-8 if idle else 1e-11, msg=name
+            )
     moved = sum(not torch.equal(one["first"][n], one["weights"][n]) for n in one["first"])
     assert moved > 10
+
+
+def test_two_processes_equal_one(tmp_path: Path, tiny):
+    one, two = (run(tmp_path, tiny, processes, ["plain"], BATCH) for processes in (1, 2))
+    assert_equal(one["plain"], two["plain"])
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory, tiny):
+    """What 1, 2 and 4 processes come to in all cases, of a batch of 8."""
+    found: dict[int, dict] = {}
+
+    def of(processes: int) -> dict:
+        if processes not in found:
+            folder = tmp_path_factory.mktemp("outcomes")
+            found[processes] = run(folder, tiny, processes, list(CASES), 8)
+        return found[processes]
+
+    return of
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("processes", [2, 4])
+def test_several_processes_equal_one(outcomes, case: str, processes: int):
+    assert_equal(outcomes(1)[case], outcomes(processes)[case])
+    if case == "pools":
+        pool = outcomes(1)[case]["weights"]["a.pool.count"]
+        assert pool == 5  # full: some of what was judged was older
 
 
 def command(folder: Path, *more: str) -> subprocess.Popen:
@@ -126,3 +165,33 @@ def test_an_image_that_one_process_cannot_use_ends_both_and_loses_nothing(tmp_pa
     assert f"{bad}.png cannot be read" in text
     assert "Training stopped after iteration 3 and saved" in text
     assert [s.iteration for s in Run(folder).snapshots()] == [3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("leader", [True, False])
+def test_a_process_that_is_killed_ends_the_other_with_a_message(tmp_path: Path, tiny, leader: bool):
+    folder = tmp_path / "run"
+    overrides = [*tiny, "ENGINE.ITERATIONS=100000", "ENGINE.SNAPSHOT_EVERY=2", "ENGINE.KEEP=2"]
+    process = command(folder, "munit/shapes", *overrides)
+    deadline = time.monotonic() + 200
+    while len(logged(folder)) < 5 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    (follower,) = (
+        child for child in _children(process.pid) if b"munit_zoo" in _command_line(child)
+    )
+    os.kill(process.pid if leader else follower, signal.SIGKILL)
+    began = time.monotonic()
+    text = process.communicate(timeout=120)[1]  # both hold the pipe: read until both have ended
+    assert time.monotonic() - began < 60
+    assert "another process of this training is gone" in text
+    assert "Traceback" not in text
+    assert Run(folder).newest().read()
+
+
+def _children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(word) for word in text.split()]
+
+
+def _command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()

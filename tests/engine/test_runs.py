@@ -16,7 +16,7 @@ import torch
 from munit_zoo.config import resolve
 from munit_zoo.engine import runs
 from munit_zoo.engine.page import write_page
-from munit_zoo.engine.runs import Run, Snapshot, changes, read_log, read_newest
+from munit_zoo.engine.runs import Retention, Run, Snapshot, changes, read_log, read_newest
 from munit_zoo.engine.state import Captured
 from munit_zoo.errors import CheckpointError, UsageError
 
@@ -159,8 +159,20 @@ def test_what_an_interrupted_writer_left_is_cleaned(run):
 
 
 def test_older_snapshots_beyond_keep_are_deleted(run):
-    run.save(state(4), {}, keep=2)
+    run.save(state(4), {}, keep=Retention(2))
     assert [s.iteration for s in run.snapshots()] == [3, 4]
+
+
+def test_snapshots_that_are_to_stay_stay(run):
+    """The newest two, each third, and the one with the lowest loss: 4 beats 5 and 7."""
+    losses = {4: 0.5, 5: 0.7, 6: float("inf"), 7: 0.6, 8: 0.9}
+    keep = Retention(2, every=3, best="image_recon")
+    for iteration, found in losses.items():
+        parts = {"generators/image_recon/x_aa": found, "generators/image_recon/x_bb": 0.1}
+        run.save(state(iteration), {"losses": parts}, keep=keep)
+    assert [s.iteration for s in run.snapshots()] == [3, 4, 6, 7, 8]
+    run.save(state(9), {"losses": {}}, keep=Retention(1, best="generators/image_recon/x_aa"))
+    assert [s.iteration for s in run.snapshots()] == [4, 9]
 
 
 def test_a_reader_takes_the_next_snapshot_where_one_is_deleted_meanwhile(run):
@@ -170,7 +182,7 @@ def test_a_reader_takes_the_next_snapshot_where_one_is_deleted_meanwhile(run):
         tried.append(snapshot.iteration)
         if len(tried) == 1:
             info = snapshot.info()
-            run.save(state(4), {}, keep=1)  # the writer is faster
+            run.save(state(4), {}, keep=Retention(1))  # the writer is faster
             assert info["iteration"] == 3
         return value(snapshot)
 

@@ -199,7 +199,7 @@ def test_ctrl_c_saves_and_resuming_goes_on_exactly(tmp_path, overrides):
 def test_a_loss_that_is_not_finite_stops_and_says_so(tmp_path, overrides):
     wild = [*overrides, "OPTIM.DEFAULT.LR=1e30", "OPTIM.NETWORKS.DISCRIMINATOR.LR=1e-3"]
     wild.append("ENGINE.ITERATIONS=20")
-    with pytest.raises(UsageError, match=r"loss is not finite: .*The last snapshot is"):
+    with pytest.raises(UsageError, match=r"loss ADVERSARIAL is not finite; .*The last snapshot is"):
         train(resolve("munit/shapes", wild), tmp_path / "run", device="cpu")
     assert Run.open(tmp_path / "run").snapshots()
 
@@ -232,6 +232,17 @@ def test_load_model_takes_runs_and_snapshots(tmp_path, overrides):
     assert not torch.equal(older[name], newest.state_dict()[name])
     with pytest.raises(CheckpointError, match="no config"):
         mz.load_model(tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is the GPU that is to be absent")
+def test_a_device_that_is_not_here(tmp_path, overrides):
+    for device, message in (
+        ("cuda", "device 'cuda' is not available here; there is cpu"),
+        ("cuda:1", "device 'cuda' is not available"),
+        ("gpu", "device 'gpu' is none of torch's: cpu, cuda, cuda:1, mps"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            mz.load_model(tmp_path, device=device)
 
 
 def test_weights_that_do_not_fit_are_listed():

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from munit_zoo.config import resolve
 from munit_zoo.data.images import read_image, write_image
 from munit_zoo.domains import Domain
 from munit_zoo.engine.train import train
 from munit_zoo.engine.translate import StyleChoice, _output_type, _suffix, translate_files
-from munit_zoo.errors import UsageError
+from munit_zoo.errors import DataError, UsageError
 
 ONE = StyleChoice(count=1)
 
@@ -131,3 +132,101 @@ def test_a_folder_of_style_images(trained, tmp_path):
     out = tmp_path / "o"
     done = translate_files(trained(), [file], "b", styles=styles, out=out, device="cpu")
     assert [f.name for f in done.files["a.png"]] == ["a_b_x.png", "a_b_y.png"]
+
+
+def test_nothing_is_left_after_an_error(trained, tmp_path):
+    for name in ("1.png", "2.png"):
+        picture(tmp_path / "in" / name)
+    (tmp_path / "in" / "3.png").write_bytes(b"no image")
+    out = tmp_path / "new" / "out"
+    with pytest.raises(DataError, match="3.png cannot be read"):
+        translate_files(trained(), [tmp_path / "in"], "b", styles=ONE, out=out, device="cpu")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "in" / "3.png").unlink()
+    translate_files(trained(), [tmp_path / "in"], "b", styles=ONE, out=out, device="cpu")
+    before = {file: file.read_bytes() for file in out.iterdir()}
+    (tmp_path / "in" / "3.png").write_bytes(b"no image")
+    other = StyleChoice(count=1, seed=1)
+    with pytest.raises(DataError):
+        translate_files(
+            trained(), [tmp_path / "in"], "b", styles=other, out=out, overwrite=True, device="cpu"
+        )
+    assert {file: file.read_bytes() for file in out.iterdir()} == before
+
+
+def test_the_grid_is_capped_and_shows_the_examples(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("munit_zoo.engine.translate.GRID_ROWS", 2)
+    monkeypatch.setattr("munit_zoo.engine.translate.GRID_STYLES", 3)
+    monkeypatch.setattr("munit_zoo.engine.translate.GRID_CELL", 8)
+    for name in ("1.png", "2.png", "3.png"):
+        picture(tmp_path / "in" / name)
+    for value in range(4):
+        full = np.full((3, 16, 16), 60 * value, np.uint8)
+        write_image(tmp_path / f"{value}.png", full)
+    examples = StyleChoice(images=tuple(tmp_path / f"{value}.png" for value in range(4)))
+    done = translate_files(
+        trained(), [tmp_path / "in"], "b", styles=examples, out=tmp_path / "o", grid=True
+    )
+    grid = read_image(done.grid)
+    assert grid.shape == (3, 3 * 10 + 2, 4 * 10 + 2)  # a row of examples, 2 of inputs; 8 + 2 wide
+    head = [int(grid[0, 5, 5 + 10 * column]) for column in range(4)]
+    assert head == [255, 0, 60, 120]
+    assert "the grid shows 2 of 3 inputs, 3 of 4 styles" in done.notes
+    between = StyleChoice(images=(tmp_path / "1.png", tmp_path / "2.png"), interpolate=3)
+    done = translate_files(
+        trained(), [tmp_path / "in"], "b", styles=between, out=tmp_path / "p", grid=True
+    )
+    head = [int(read_image(done.grid)[0, 5, 5 + 10 * column]) for column in range(4)]
+    assert head == [255, 60, 255, 120]
+
+
+@pytest.mark.parametrize(
+    ("styles", "notes"),
+    [
+        (StyleChoice(count=5, interpolate=3), ["--styles 5 is ignored: --interpolate 3 counts"]),
+        (
+            StyleChoice(count=5, images=("{file}",)),
+            ["--styles 5 is ignored: the styles are those of --style-image"],
+        ),
+        (StyleChoice(interpolate=3), []),
+    ],
+)
+def test_what_means_nothing_is_said(trained, tmp_path, styles, notes):
+    file = picture(tmp_path / "a.png")
+    if styles.images:
+        styles = StyleChoice(count=styles.count, images=(file,))
+    done = translate_files(trained(), [file], "b", styles=styles, out=tmp_path / "o", device="cpu")
+    assert list(done.notes) == notes
+    assert len(done.files["a.png"]) == (1 if styles.images else 3)
+
+
+def test_a_size_far_from_trainings_is_said(trained, tmp_path):
+    write_image(tmp_path / "large.png", np.zeros((3, 40, 36), np.uint8))
+    done = translate_files(
+        trained(), [tmp_path / "large.png"], "b", styles=ONE, out=tmp_path / "o", device="cpu"
+    )
+    (note,) = done.notes
+    assert note.startswith("large.png is 40×36 pixels")
+    assert "trained on images with a short side of 16" in note
+    again = translate_files(
+        trained(),
+        [tmp_path / "large.png"],
+        "b",
+        styles=ONE,
+        out=tmp_path / "resized",
+        size=16,
+        device="cpu",
+    )
+    assert not again.notes
+
+
+def test_the_last_weights_instead_of_the_average(trained, tmp_path):
+    run, file = trained("ENGINE.EMA=0.999", "ENGINE.EMA_WARMUP=false"), picture(tmp_path / "a.png")
+    found = {}
+    for ema in (True, False):
+        out = tmp_path / f"ema{ema}"
+        translate_files(run, [file], "b", styles=ONE, out=out, device="cpu", ema=ema)
+        found[ema] = torch.from_numpy(read_image(out / "a_b_00.png").astype(int))
+        weights = "averaged" if ema else "last"
+        assert f'"weights": "{weights}"' in (out / "translations.json").read_text()
+    assert (found[True] != found[False]).any()

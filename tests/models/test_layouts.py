@@ -137,7 +137,7 @@ def gaps(found: Mapping[str, Tensor], plain: Mapping[str, Tensor]) -> dict[str, 
     return {name: gap for name, gap in off.items() if gap > BOUND}
 
 
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("batch", [1, 2, 3])
 @pytest.mark.parametrize("recipe", SMALL)
 def test_a_steps_gradients_are_those_of_the_plain_form(recipe, batch):
     fold = FOLDING.get(recipe)
@@ -147,6 +147,9 @@ def test_a_steps_gradients_are_those_of_the_plain_form(recipe, batch):
     plain = gradients(recipe, batch, contiguous, *unfolded, none)
     assert len(plain) > 20
     ways = [(last, *folded, derived), (last, *unfolded, none)]
+    ways += [(contiguous, *unfolded, derived)]
     ways += [(contiguous, *folded, none), (last, *folded, none)] if fold else []
+    if batch == 3:  # what is wrong at three is nearly always wrong at two
+        ways = ways[:1]
     for way in ways:
         assert not gaps(gradients(recipe, batch, *way), plain), way
