@@ -52,13 +52,15 @@ class GridChoice:
 class Shown:
     """A run's grids. name: how it is called. files: by direction, relative to the page's folder.
 
-    inputs: per direction a digest of the images that went in, equal where two runs show the same.
+    widths: of those, in pixels. inputs: per direction a digest of the images that went in, equal
+    where two runs show the same.
     """
 
     name: str
     columns: Mapping[str, str]
     files: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
+    widths: Mapping[str, int] = field(default_factory=dict)
 
 
 def draw_grids(
@@ -94,19 +96,20 @@ def _of_run(
     datasets = {domain.name: factory(domain, "test") for domain in domains_of(config)}
     for dataset in datasets.values():
         dataset.prepare()
-    files, inputs, columns = {}, {}, {}
+    files, inputs, columns, widths = {}, {}, {}, {}
     for source, target in model.ways[:MOST_WAYS]:
         images = _images(datasets[source], choice.inputs)
         key = f"{source}2{target}"
         file = folder / f"{stem}_{key}.png"
         grid, columns[key] = _grid(model, images, (source, target), datasets, choice)
         save_grid(file, grid)
+        widths[key] = grid.shape[-1]
         files[key] = f"{folder.name}/{file.name}"
         digest = hashlib.sha256()
         for image in images:
             digest.update(image.contiguous().numpy().tobytes())
         inputs[key] = digest.hexdigest()
-    return Shown(name, columns, files, inputs)
+    return Shown(name, columns, files, inputs, widths)
 
 
 def _images(dataset: Any, count: int) -> list[Tensor]:

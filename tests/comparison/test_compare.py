@@ -59,6 +59,7 @@ def test_a_page(runs, tmp_path, capsys, monkeypatch):
     for file in re.findall(r"img src='([^']+)'", page):
         assert (out.parent / file).is_file()
     assert page.count("<figure>") == 4
+    assert len(set(re.findall(r"<img src='[^']+' width='(\d+)'", page))) == 1
 
 
 def test_grids_show_the_same_under_the_same(runs, tmp_path):
