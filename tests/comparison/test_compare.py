@@ -94,6 +94,8 @@ def test_other_images_are_said_to_be_others(runs, tmp_path):
 def test_what_cannot_be_compared(runs, tmp_path):
     with pytest.raises(UsageError, match="two or more runs"):
         compare(runs[:1], tmp_path / "c.html")
+    with pytest.raises(UsageError, match="is named twice"):
+        compare([runs[0], runs[1], runs[0]], tmp_path / "c.html")
     with pytest.raises(UsageError, match="--out is a page"):
         compare(runs, tmp_path / "c")
     with pytest.raises(CheckpointError, match="is not a run"):
