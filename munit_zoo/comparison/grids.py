@@ -68,11 +68,13 @@ def draw_grids(
     folder: Path,
     choice: GridChoice | None = None,
     *,
+    data: Sequence[str] = (),
     device: str = "auto",
     tell: Callable[[str], None] = lambda text: None,
 ) -> list[Shown]:
     """Write a PNG for each run and direction into a folder; runs are (name, path).
 
+    data: overrides of DATA, where other test images than the runs' own are meant.
     Raises CheckpointError for a path that is no run, DataError where its test images are gone.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,17 +82,22 @@ def draw_grids(
     for number, (name, path) in enumerate(runs):
         tell(f"grids of {name}")
         slug = re.sub(r"[^\w-]+", "-", name)[:40]
-        found.append(
-            _of_run(name, path, folder, f"{number:02d}_{slug}", choice or GridChoice(), device)
-        )
+        stem = f"{number:02d}_{slug}"
+        found.append(_of_run(name, path, folder, stem, choice or GridChoice(), data, device))
     return found
 
 
 def _of_run(
-    name: str, path: Path, folder: Path, stem: str, choice: GridChoice, device: str
+    name: str,
+    path: Path,
+    folder: Path,
+    stem: str,
+    choice: GridChoice,
+    data: Sequence[str],
+    device: str,
 ) -> Shown:
     run, _ = find_snapshot(path)
-    config = run.resolved().config
+    config = run.resolved(data).config
     model = load_model(path, device=choose_device(device))
     factory = bind("dataset", config.DATA)
     datasets = {domain.name: factory(domain, "test") for domain in domains_of(config)}

@@ -150,10 +150,14 @@ def test_variants_of_other_data_are_scored_on_the_same(tree, tmp_path):
     """What learns from pairs has test images of its own, unless SCORED_ON says which."""
     paired = {"full": [], "pairs": ["DATA.PAIRED=true"]}
     mixed = {**tree, "SEEDS": [0], "VARIANTS": paired}
-    apart = ablate(mixed, tmp_path, work=WORK).table
+    found = ablate(mixed, tmp_path, work=WORK)
+    assert "other test images than the first" in found.page.read_text()
+    apart = found.table
     assert {variant for _, variant, _, _ in apart.scores} == {"full"}
     assert any("differs in data.a, data.b" in note for note in apart.notes)
-    alike = ablate({**mixed, "SCORED_ON": ["DATA.PAIRED=false"]}, tmp_path, work=WORK).table
+    found = ablate({**mixed, "SCORED_ON": ["DATA.PAIRED=false"]}, tmp_path, work=WORK)
+    assert "other test images" not in found.page.read_text()
+    alike = found.table
     assert {variant for _, variant, _, _ in alike.scores} == {"full", "pairs"}
 
 
