@@ -115,6 +115,21 @@ class LegacySpectralConv2d(nn.Conv2d):
         return output
 
 
+class _FullPrecision(nn.Conv2d):
+    """Computed in float32 under autocast, too."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        device = input.device.type
+        if device == "meta" or not torch.is_autocast_enabled(device):
+            return super()._conv_forward(input, weight, bias)
+        with torch.autocast(device, enabled=False):
+            return super()._conv_forward(input.float(), weight, bias)
+
+
+class _FullPrecisionLegacySpectral(_FullPrecision, LegacySpectralConv2d):
+    pass
+
+
 def used_weight(convolution: nn.Conv2d) -> Tensor:
     """The weight that one forward of a convolution uses, normalised where it is."""
     if isinstance(convolution, LegacySpectralConv2d):
@@ -131,13 +146,17 @@ def conv2d(
     padding: int = 0,
     weight_norm: WeightNorm = "none",
     bias: bool = True,
+    full_precision: bool = False,
 ) -> nn.Conv2d:
     """A convolution, padded with zeros, its weight normalised as asked.
 
     weight_norm: `spectral` (Miyato et al. 2018, torch's), `spectral_legacy` (that of MUNIT's
-    reference), `weight` (Salimans & Kingma 2016) or `none`.
+    reference), `weight` (Salimans & Kingma 2016) or `none`. full_precision: in float32 whatever the
+    precision around it, as that of a discriminator's logits should be.
     """
-    kind = LegacySpectralConv2d if weight_norm == "spectral_legacy" else nn.Conv2d
+    kind: type[nn.Conv2d] = _FullPrecision if full_precision else nn.Conv2d
+    if weight_norm == "spectral_legacy":
+        kind = _FullPrecisionLegacySpectral if full_precision else LegacySpectralConv2d
     convolution = kind(
         in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=bias
     )

@@ -70,7 +70,7 @@ class MultiscalePatchDiscriminator(nn.Module):
                     )
                 )
                 channels, wider = wider, 2 * wider
-            convolutions.append(conv2d(channels, 1, 1, weight_norm=ends))
+            convolutions.append(conv2d(channels, 1, 1, weight_norm=ends, full_precision=True))
             self.scales.append(nn.Sequential(*convolutions))
         self.pool = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
         self._layers, self._kernel_size, self._pad_type = layers, kernel_size, pad_type
@@ -171,7 +171,7 @@ class PatchDiscriminator(nn.Module):
             if downsample == "blur" and index < layers:
                 found += [BlurDownsample()]
             channels = wider
-        found += [conv2d(channels, 1, 4, padding=1, weight_norm=weight_norm)]
+        found += [conv2d(channels, 1, 4, padding=1, weight_norm=weight_norm, full_precision=True)]
         self.layers = nn.Sequential(*found)
         self._smallest = self.smallest_input()
         initialise(self, init, gain=init_gain, norms=True)
@@ -237,7 +237,7 @@ class PixelDiscriminator(nn.Module):
             conv2d(dim, 2 * dim, 1, weight_norm=weight_norm, bias=bias),
             make_norm(2 * dim),
             make_activation(),
-            conv2d(2 * dim, 1, 1, weight_norm=weight_norm, bias=bias),
+            conv2d(2 * dim, 1, 1, weight_norm=weight_norm, bias=bias, full_precision=True),
         )
         initialise(self, init, gain=init_gain, norms=True)
 

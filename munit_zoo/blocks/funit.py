@@ -57,7 +57,7 @@ class FunitDiscriminator(nn.Module):
             dim = wider
         self.pool = nn.Sequential(Padding(1, pad_type), nn.AvgPool2d(3, stride=2))
         self.activation = make()
-        self.head = conv2d(dim, num_domains, 1)
+        self.head = conv2d(dim, num_domains, 1, full_precision=True)
         initialise(self, init)
 
     def features(self, x: Tensor) -> Tensor:

@@ -120,8 +120,8 @@ class StarGANDiscriminator(nn.Module):
             found += [conv2d(channels, wider, 4, stride=2, padding=1), make_activation()]
             channels, wider = wider, 2 * wider
         self.layers = nn.Sequential(*found)
-        self.patches = conv2d(channels, 1, 3, padding=1, bias=False)
-        self.labels = conv2d(channels, labels, size // 2**layers, bias=False)
+        self.patches = conv2d(channels, 1, 3, padding=1, bias=False, full_precision=True)
+        self.labels = conv2d(channels, labels, size // 2**layers, bias=False, full_precision=True)
         self.input_size = size
         initialise(self, init)
 

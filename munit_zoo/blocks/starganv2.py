@@ -254,7 +254,7 @@ class StarGANv2Discriminator(nn.Module):
         super().__init__()
         make = ACTIVATIONS.factory(activation)
         self.trunk = _Trunk(in_channels, size, channel_budget, max_dim, make)
-        self.head = conv2d(self.trunk.out_channels, num_domains, 1)
+        self.head = conv2d(self.trunk.out_channels, num_domains, 1, full_precision=True)
         self.input_size = size
         initialise(self, init)
 

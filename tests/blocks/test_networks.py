@@ -18,7 +18,8 @@ from munit_zoo.blocks.mappings import MLP
 from munit_zoo.blocks.norms import AdaIN, InstanceNorm
 from munit_zoo.blocks.style_encoders import ConvStyleEncoder
 from munit_zoo.errors import ContractError, GraphError
-from munit_zoo.registry import NORMS
+from munit_zoo.registry import DISCRIMINATORS, NORMS
+from munit_zoo.testing.subjects import subject_of, tensors
 
 
 @pytest.fixture(autouse=True)
@@ -209,6 +210,24 @@ def test_discriminator_of_the_paper():
     ]
     widths = [[layer.conv.out_channels for layer in scale[:-1]] for scale in discriminator.scales]
     assert widths == [[64, 128, 256, 512]] * 3
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS.list())
+def test_logits_are_in_full_precision(name):
+    subject = subject_of("discriminator", name, {})
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits = torch.cat([found.flatten() for found in tensors(subject.output())])
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float())
+
+
+def test_a_spectral_norm_keeps_logits_in_full_precision():
+    discriminator = MultiscalePatchDiscriminator(
+        3, dim=4, layers=2, scales=1, weight_norm="spectral_legacy", weight_norm_ends=True
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        (logits,) = discriminator(torch.randn(1, 3, 32, 32))
+    assert logits.dtype == torch.float32
 
 
 def test_discriminator_averages_between_scales_without_the_border():
