@@ -152,7 +152,9 @@ def translate_files(
             if progress is not None:
                 progress(index + 1, len(found))
         if rows:
-            save_grid(staging / sheet.name, _sheet([*_grid_head(examples, styles.interpolate), *rows]))
+            save_grid(
+                staging / sheet.name, _sheet([*_grid_head(examples, styles.interpolate), *rows])
+            )
         document = {
             "run": str(run.folder),
             "iteration": snapshot.iteration,
