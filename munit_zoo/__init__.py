@@ -21,6 +21,8 @@ from munit_zoo._version import __version__
 
 if TYPE_CHECKING:
     from munit_zoo.api import (
+        ablate,
+        compare,
         create_model,
         describe,
         evaluate,
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
         load_config,
         load_model,
         load_plugin,
+        make_study,
         read_image,
         save_image,
+        score_study,
         train,
     )
     from munit_zoo.models import TranslationModel
@@ -50,6 +54,8 @@ __all__ = [
     "TranslationModel",
     "Unit",
     "__version__",
+    "ablate",
+    "compare",
     "create_model",
     "describe",
     "errors",
@@ -59,8 +65,10 @@ __all__ = [
     "load_config",
     "load_model",
     "load_plugin",
+    "make_study",
     "read_image",
     "save_image",
+    "score_study",
     "train",
 ]
 

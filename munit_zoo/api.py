@@ -10,15 +10,18 @@ from munit_zoo.errors import UsageError
 from munit_zoo.registry import MODELS, Description, registry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
 
+    from munit_zoo.comparison.answers import StudyScore
     from munit_zoo.engine.train import TrainingEnd
     from munit_zoo.metrics import Report
     from munit_zoo.models import TranslationModel
 
 __all__ = [
+    "ablate",
+    "compare",
     "create_model",
     "describe",
     "evaluate",
@@ -27,8 +30,10 @@ __all__ = [
     "load_config",
     "load_model",
     "load_plugin",
+    "make_study",
     "read_image",
     "save_image",
+    "score_study",
     "train",
 ]
 
@@ -143,6 +148,84 @@ def evaluate(
         out=None if out is None else Path(out),
         device=device,
     )
+
+
+def ablate(
+    plan: str | Path | Mapping[str, Any],
+    *overrides: str,
+    out: str | Path | None = None,
+    jobs: int | None = None,
+    weights_dir: str | Path | None = None,
+    device: str = "auto",
+) -> list[dict[str, Any]]:
+    """Train and score what an ablation lacks, and make its page, as `munit-zoo ablate` does.
+
+    plan: a shipped plan's name, a path, or a tree of plain data. overrides: `KEY=VALUE` of the plan
+    (`SEEDS=[0]`) or of every config (`DATA.SIZE=64`). out: its folder (`ablations/<name>`). jobs:
+    processes.
+
+    Returns the table as records: variant, direction, metric, score, mean, sd, n, values by seed,
+    the difference to the base with its interval, and whether that holds 0. Costs are records of the
+    metric `cost`. Cells that failed are not among them; the page names them. Raises ConfigError,
+    before anything is trained, for a plan any cell of which cannot be.
+    """
+    from munit_zoo.comparison.ablate import Launch
+    from munit_zoo.comparison.ablate import ablate as run_ablation
+    from munit_zoo.comparison.cells import Work
+
+    done = run_ablation(
+        plan,
+        None if out is None else Path(out),
+        Launch(jobs=jobs),
+        Work(device, () if weights_dir is None else (Path(weights_dir),)),
+        overrides=overrides,
+    )
+    return [] if done.table is None else done.table.records()
+
+
+def compare(*runs: str | Path, out: str | Path = "comparison.html", device: str = "auto") -> Path:
+    """Write a page of runs side by side: their scores, what they cost, and grids of the same inputs
+    in the same styles. Returns it.
+
+    Scores are those that `evaluate` left in the runs. Raises UsageError for fewer than two runs,
+    CheckpointError for a path that is none.
+    """
+    from munit_zoo.comparison.compare import compare as run_comparison
+
+    return run_comparison([Path(run) for run in runs], Path(out), device=device)
+
+
+def make_study(
+    *runs: str | Path,
+    out: str | Path,
+    questions: int = 500,
+    each: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> Path:
+    """Write a static page that asks people which of two runs' translations looks more accurate, and
+    the key to it, into a new folder. Returns the page, `site/index.html`.
+
+    The first run is what each of the others is compared with. each: questions a person is asked;
+    None for all. Raises UsageError for runs that share no direction, or not their test images.
+    """
+    from munit_zoo.comparison.study import StudyChoice
+    from munit_zoo.comparison.study import make_study as run_making
+
+    choice = StudyChoice(questions, each=each, seed=seed)
+    return run_making([Path(run) for run in runs], Path(out), choice, device=device)
+
+
+def score_study(*answers: str | Path, key: str | Path) -> StudyScore:
+    """What people answered in a study: preferences with Wilson intervals, agreement, and who was
+    left out by the control questions.
+
+    answers: files that the page saved. key: the study's folder. Raises UsageError for files that
+    are no answers, or those of another study.
+    """
+    from munit_zoo.comparison.answers import score_study as run_scoring
+
+    return run_scoring([Path(file) for file in answers], Path(key))
 
 
 def read_image(path: str | Path, *, value_range: tuple[float, float] | None = None) -> torch.Tensor:

@@ -94,7 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     command = _add(commands, "list", "_show:list_components", "what there is to name in a config")
-    command.add_argument("kind", nargs="?", help="norm, decoder, loss, model, configs, …; all")
+    command.add_argument(
+        "kind", nargs="?", help="norm, decoder, loss, model, configs, plans, …; all"
+    )
     command.add_argument("pattern", nargs="?", default="*", help="wildcard, as in 'ada*'")
     command.add_argument("--check", action="store_true", help="import all, to show broken ones")
     _plugin(command)
@@ -196,6 +198,23 @@ def _parser() -> argparse.ArgumentParser:
         "--separate", action="store_true", help="a table a protocol, where there are several"
     )
     command.add_argument("--out", type=Path, metavar="FILE", help="instead of printing it")
+
+    _ablate(
+        _add(commands, "ablate", "_comparison:ablate", "train and score the variants of a plan")
+    )
+
+    command = _add(commands, "compare", "_comparison:compare", "runs side by side on a page")
+    command.add_argument("paths", metavar="RUN", type=Path, nargs="+", help="runs or snapshots")
+    command.add_argument("--out", type=Path, default=Path("comparison.html"), metavar="PAGE.html")
+    command.add_argument("--inputs", type=int, default=6, help="test images shown (6)")
+    command.add_argument("--styles", type=int, default=4, help="drawn styles (4)")
+    command.add_argument("--examples", type=int, default=2, help="styles of real images (2)")
+    command.add_argument("--seed", type=int, default=0, help="of the drawn styles (0)")
+    command.add_argument("--no-cost", action="store_true", help="do not time a few iterations")
+    _device(command)
+    _plugin(command)
+
+    _study(commands.add_parser("study", help="ask people which translations they prefer"))
 
     classifier = commands.add_parser("classifier", help="classifiers for the metric cis")
     classifier.set_defaults(run="_show:config_help", parser=classifier)
@@ -310,6 +329,68 @@ _SYSTEMS = {
 """Systems whose checkpoints are imported, and what their files are called."""
 _OPTIONS = {"bicyclegan": "opt.txt", "starganv2": "of its training: YAML or JSON"}
 """The file of a training's options, where it is not called train_opt.txt."""
+
+
+def _study(study: argparse.ArgumentParser) -> None:
+    study.set_defaults(run="_show:config_help", parser=study)
+    actions = study.add_subparsers(title="actions", metavar="ACTION")
+    command = _add(actions, "make", "_comparison:make_study", "write a page of questions")
+    command.add_argument("paths", metavar="RUN", type=Path, nargs="+", help="two runs or more")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
+    command.add_argument("--questions", type=int, default=500, help="in all (500)")
+    command.add_argument("--controls", type=int, help="control questions beside them (a tenth)")
+    command.add_argument(
+        "--pairs", choices=["first", "all"], default="first", help="each against the first, or all"
+    )
+    command.add_argument("--ways", nargs="+", default=[], help="directions, as a2b (all)")
+    command.add_argument("--each", type=int, metavar="N", help="questions a person (all)")
+    command.add_argument("--seed", type=int, default=0, help="of images, styles and order (0)")
+    _device(command)
+    _plugin(command)
+    command = _add(actions, "score", "_comparison:score_study", "score what was answered")
+    command.add_argument("answers", type=Path, nargs="+", metavar="ANSWERS.json")
+    command.add_argument("--key", type=Path, required=True, help="the study's folder, or key.json")
+    command.add_argument(
+        "--controls", type=float, default=0.8, help="share that must be right to be kept (0.8)"
+    )
+    command.add_argument("--out", type=Path, metavar="SCORES.json", help="write them as JSON, too")
+
+
+def _ablate(command: argparse.ArgumentParser) -> None:
+    command.add_argument("plan", metavar="PLAN", help="a shipped name (paper_table1), or a .yaml")
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of plan, or configs")
+    command.add_argument("--out", type=Path, metavar="DIR", help="its folder (ablations/PLAN)")
+    command.add_argument("--dry-run", action="store_true", help="say what would be done")
+    command.add_argument(
+        "--from",
+        dest="from_results",
+        choices=["results"],
+        help="run nothing: make tables, plots and page of what is there",
+    )
+    command.add_argument(
+        "--launcher",
+        choices=["local", "submitit", "print"],
+        default="local",
+        help="here, by Slurm (or submitit's local one), or print a command a cell (local)",
+    )
+    command.add_argument(
+        "--jobs", type=int, metavar="N", help="processes, or jobs at a time (one a GPU, else one)"
+    )
+    command.add_argument("--cluster", help="submitit's: slurm, local (what there is)")
+    command.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="submitit's: timeout_min=240, slurm_partition=gpu, gpus_per_node=1, …",
+    )
+    command.add_argument(
+        "--cell", action="append", default=[], metavar="KEY", help="work on this cell alone"
+    )
+    command.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    _weights(command)
+    _device(command)
+    _plugin(command)
 
 
 def _bench(command: argparse.ArgumentParser) -> None:

@@ -7,8 +7,7 @@ import math
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from munit_zoo.cli._told import told
 from munit_zoo.errors import counted, duration, sized
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def evaluate(chosen: argparse.Namespace) -> None:
         seeds=tuple(chosen.seeds),
         ema=chosen.ema,
     )
-    with _told() as tell:
+    with told() as tell:
         reports = run_evaluation(
             paths,
             choice,
@@ -256,7 +256,7 @@ def train_classifier(chosen: argparse.Namespace) -> None:
         head_only=chosen.head_only,
         seed=chosen.seed,
     )
-    with looking_in(*chosen.weights_dir), _told() as tell:
+    with looking_in(*chosen.weights_dir), told() as tell:
         done = run_training(
             chosen.folder,
             chosen.out,
@@ -278,7 +278,7 @@ def perceptual_study(chosen: argparse.Namespace) -> None:
     from munit_zoo.engine.perceptual_study import perceptual_study as run_study
     from munit_zoo.weights import looking_in
 
-    with looking_in(*chosen.weights_dir, download=chosen.download), _told() as tell:
+    with looking_in(*chosen.weights_dir, download=chosen.download), told() as tell:
         study = run_study(
             chosen.folder_a,
             chosen.folder_b,
@@ -297,17 +297,6 @@ def perceptual_study(chosen: argparse.Namespace) -> None:
     )
     print(study.markdown(), end="")
     print(f"page: {chosen.out / 'index.html'}")
-
-
-@contextmanager
-def _told() -> Iterator[Callable[[str], None]]:
-    """Progress on stderr: one line that changes in a terminal, lines elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda text: print(text, file=sys.stderr)
-        return
-    with console.status("") as status:
-        yield lambda text: status.update(text)
 
 
 def runs(chosen: argparse.Namespace) -> int:

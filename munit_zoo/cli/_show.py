@@ -22,6 +22,9 @@ def list_components(chosen: argparse.Namespace) -> None:
     if chosen.kind in ("config", "configs"):
         _print_configs(chosen.pattern)
         return
+    if chosen.kind in ("plan", "plans"):
+        _print_plans(chosen.pattern)
+        return
     registries = [registry(chosen.kind)] if chosen.kind else list(REGISTRIES.values())
     for one in registries:
         names = one.list(chosen.pattern)
@@ -38,6 +41,16 @@ def list_components(chosen: argparse.Namespace) -> None:
         print(
             "\nConfigs: munit-zoo list configs. Keys of a component: munit-zoo describe KIND NAME."
         )
+
+
+def _print_plans(pattern: str) -> None:
+    import fnmatch
+
+    from munit_zoo.config import list_plans
+
+    for name in list_plans():
+        if fnmatch.fnmatchcase(name, pattern):
+            print(name)
 
 
 def _print_configs(pattern: str) -> None:

@@ -2,7 +2,9 @@
 
 from munit_zoo.config._library import (
     find_config,
+    find_plan,
     list_configs,
+    list_plans,
     require_sound_plugins,
     shelved,
     shelves,
@@ -23,13 +25,22 @@ from munit_zoo.config._migrations import SCHEMA_VERSION
 from munit_zoo.config._node import Config
 from munit_zoo.config._resolve import Dropped
 from munit_zoo.config._schema import expected
-from munit_zoo.config._yaml import dump, dump_value, parse_text
+from munit_zoo.config._yaml import (
+    Node,
+    dump,
+    dump_value,
+    node_from,
+    parse_override,
+    parse_text,
+    read_yaml,
+)
 from munit_zoo.config.networks import entry_of, network_problems
 
 __all__ = [
     "SCHEMA_VERSION",
     "Config",
     "Dropped",
+    "Node",
     "Resolved",
     "bind",
     "domains_of",
@@ -39,11 +50,16 @@ __all__ = [
     "entry_of",
     "expected",
     "find_config",
+    "find_plan",
     "free_on_resume",
     "list_configs",
+    "list_plans",
     "load_config",
     "network_problems",
+    "node_from",
+    "parse_override",
     "parse_text",
+    "read_yaml",
     "require_sound_plugins",
     "resolve",
     "resolve_component",

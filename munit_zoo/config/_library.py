@@ -21,7 +21,19 @@ from munit_zoo.registry import (
     unmet_requirement,
 )
 
-__all__ = ["Shelf", "find_config", "list_configs", "require_sound_plugins", "shelved", "shelves"]
+__all__ = [
+    "Shelf",
+    "find_config",
+    "find_plan",
+    "list_configs",
+    "list_plans",
+    "require_sound_plugins",
+    "shelved",
+    "shelves",
+]
+
+PLANS = "ablations"
+"""The folder of a shelf that holds plans (`munit-zoo ablate`), which are no configs."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,13 @@ class Shelf:
             path.as_posix()
             for path in relative
             if not any(part.startswith(("_", ".")) for part in path.parts)
+            and path.parts[0] != PLANS
         ]
+
+    def plans(self) -> list[str]:
+        """Names of the plans in it (`paper_table1`)."""
+        files = [] if self.problem else sorted((self.folder / PLANS).glob("*.yaml"))
+        return [file.stem for file in files]
 
     def file(self, name: str) -> Path | None:
         """The file of a config; None where it has none of this name."""
@@ -132,6 +150,9 @@ def find_config(source: str) -> tuple[Path, str]:
     if source.endswith((".yaml", ".yml", ".py")):
         return Path(source), source
     distribution, _, name = source.rpartition(":")
+    if name.removeprefix(f"{PLANS}/") in list_plans():
+        message = f"{quoted(source)} is a plan of several trainings: munit-zoo ablate {source}"
+        raise ConfigError([Problem("", message)], source=source)
     looked = [
         shelf
         for shelf in shelves()
@@ -155,4 +176,27 @@ def find_config(source: str) -> tuple[Path, str]:
     for shelf in looked:
         if shelf.problem:
             message += f" The configs of {shelf.source} cannot be used: {shelf.problem}."
+    raise ConfigError([Problem("", message)], source=source)
+
+
+def list_plans() -> list[str]:
+    """Names of shipped plans of ablations, the package's own first."""
+    return list(dict.fromkeys(name for shelf in shelves() for name in shelf.plans()))
+
+
+def find_plan(source: str) -> tuple[Path, str]:
+    """The file of a plan and how messages call it.
+
+    source: a path where it ends in .yaml or .yml, else a shipped name, with or without
+    `ablations/`. Raises ConfigError for an unknown name, with the nearest.
+    """
+    if source.endswith((".yaml", ".yml")):
+        return Path(source), source
+    name = source.removeprefix(f"{PLANS}/")
+    for shelf in shelves():
+        if name in shelf.plans():
+            return shelf.folder / PLANS / f"{name}.yaml", f"{PLANS}/{name}.yaml"
+    known = list_plans()
+    hint = suggest(name, known) or f"Shipped: {', '.join(known)}."
+    message = f"no plan is called {quoted(source)}. {hint} A file's path ends in .yaml."
     raise ConfigError([Problem("", message)], source=source)

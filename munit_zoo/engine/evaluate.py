@@ -18,7 +18,7 @@ from munit_zoo._version import __version__
 from munit_zoo.config import Config, bind, domains_of
 from munit_zoo.engine.devices import choose_device
 from munit_zoo.engine.page import write_page
-from munit_zoo.engine.results import Record, add_to_results, read_results
+from munit_zoo.engine.results import Record, add_to_results, read_results, titled
 from munit_zoo.engine.runs import Run, find_snapshot, load_model, write_text
 from munit_zoo.errors import ConfigError, Problem, UsageError, suggest
 from munit_zoo.metrics import Report, averaged
@@ -125,12 +125,7 @@ class _Job:
         progress: Callable[[str], None] | None,
     ) -> list[Report]:
         model = load_model(self.path, device=self.device, ema=self.ema)
-        datasets = {
-            domain.name: bind("dataset", self.config.DATA)(domain, "test")
-            for domain in domains_of(self.config)
-        }
-        for dataset in datasets.values():
-            dataset.prepare()
+        datasets = self._datasets("test")
         about = self._about(model, datasets)
         found = []
         for name, nodes in self.nodes.items():
@@ -141,8 +136,11 @@ class _Job:
                 if record is None:
                     started = time.perf_counter()
                     metric = bind("metric", node, f"METRICS.{name}")()
+                    more = {}
+                    if getattr(metric, "needs_training_images", False):
+                        more = {"training": self._datasets("train")}
                     report: Report = metric.evaluate(
-                        model, datasets, device=self.device, progress=progress
+                        model, datasets, device=self.device, progress=progress, **more
                     )
                     record = Record(
                         key=key,
@@ -162,10 +160,20 @@ class _Job:
                     seed = "" if record.seed is None else f", seed {record.seed}"
                     progress(f"{name.lower()} of {self.run.folder}{seed}: in {out} already")
                 several.append(record.report)
-            report = self._noted(averaged(several), about)
+            report = self._noted(averaged(several), about, name, str(nodes[0].NAME))
             self._keep(name, report, about["iteration"])
             found.append(report)
         write_page(self.run.folder)
+        return found
+
+    def _datasets(self, split: str) -> dict[str, Any]:
+        """The images of a split by domain."""
+        found = {
+            domain.name: bind("dataset", self.config.DATA)(domain, split)
+            for domain in domains_of(self.config)
+        }
+        for dataset in found.values():
+            dataset.prepare()
         return found
 
     def _about(self, model: torch.nn.Module, datasets: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,10 +195,11 @@ class _Job:
             "device": self.device,
         }
 
-    def _noted(self, report: Report, about: Mapping[str, Any]) -> Report:
+    def _noted(self, report: Report, about: Mapping[str, Any], name: str, own: str) -> Report:
         note = f"iteration {about['iteration']:,}, {about['weights']} weights."
         details = {**report.details, **about, **_versions()}
-        return replace(report, notes=(*report.notes, note), details=details)
+        title = titled(report.title, name, own)
+        return replace(report, title=title, notes=(*report.notes, note), details=details)
 
     def _keep(self, name: str, report: Report, iteration: int) -> None:
         folder = self.run.folder / "evaluation"
@@ -210,8 +219,9 @@ def _overrides(own: Config, choice: EvaluationChoice) -> list[str]:
     if problems:
         raise ConfigError(problems, source="of the run")
     words = []
+    added = {word.partition("=")[0].strip() for word in choice.overrides}
     for name in choice.metrics:
-        if name.upper() in own.METRICS:
+        if name.upper() in own.METRICS or f"METRICS.{name.upper()}" in added:
             continue
         if name.lower() not in METRICS:
             names = dict.fromkeys([*(key.lower() for key in own.METRICS), *METRICS.list()])

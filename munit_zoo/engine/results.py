@@ -24,9 +24,20 @@ from munit_zoo.metrics.report import (
     columns_of,
     shown,
     spread_of,
+    way_title,
 )
 
-__all__ = ["Form", "Record", "ResultTable", "add_to_results", "read_results", "render", "tables"]
+__all__ = [
+    "Form",
+    "Record",
+    "ResultTable",
+    "add_to_results",
+    "read_results",
+    "render",
+    "tables",
+    "tex",
+    "titled",
+]
 
 FORMAT = 1
 Form = Literal["md", "html", "csv", "latex"]
@@ -214,17 +225,21 @@ def _table(metric: str, way: str, group: Sequence[Record], label: str) -> Result
     )
     for row in others:
         rows[row] = tuple(_over_seeds(group, way, row, column.key) for column in columns)
-    source, _, target = way.partition("2")
     return ResultTable(
         metric,
         way,
-        f"{first.title}, {source.upper()} → {target.upper()}{label}",
+        f"{titled(first.title, group[0].metric, group[0].component)}, {way_title(way)}{label}",
         columns,
         rows,
         tuple(names),
         _about(group),
         group[0].compared,
     )
+
+
+def titled(title: str, metric: str, component: str) -> str:
+    """A report's title, with the metric's own name where it has one."""
+    return title if metric.lower() == component else f"{title} ({metric.lower()})"
 
 
 def _over_runs(records: Sequence[Record], way: str, key: str) -> Cell | None:
@@ -402,29 +417,31 @@ _TEX = {
     "×": r"$\times$",
     "÷": r"$\div$",
     "–": "--",
+    "○": r"$\circ$",
     "…": r"\ldots{}",
 }
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
+    """A text as LaTeX has it."""
     return "".join(_TEX.get(letter, letter) for letter in text)
 
 
 def _latex(table: ResultTable) -> str:
     """A table environment; needs the package booktabs."""
-    head = " & ".join(["", *(_tex(column.title) for column in table.columns)])
+    head = " & ".join(["", *(tex(column.title) for column in table.columns)])
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_tex(table.title)}}}",
+        rf"\caption{{{tex(table.title)}}}",
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",
         head + r" \\",
         r"\midrule",
     ]
     for name, cells in table.rows.items():
-        label = rf"\textbf{{{_tex(name)}}}" if name in table.models else _tex(name)
-        row = [_tex(_cell(cell, c)) for cell, c in zip(cells, table.columns, strict=True)]
+        label = rf"\textbf{{{tex(name)}}}" if name in table.models else tex(name)
+        row = [tex(_cell(cell, c)) for cell, c in zip(cells, table.columns, strict=True)]
         lines.append(" & ".join([label, *row]) + r" \\")
     notes = [f"% {line}" for line in table.about]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *notes, r"\end{table}", ""])

@@ -12,8 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from munit_zoo._version import __version__
 from munit_zoo.config import Config, Resolved, free_on_resume, resolve
 from munit_zoo.engine.acceleration import memory_format
 from munit_zoo.engine.devices import device_at_hand
+from munit_zoo.engine.locks import Busy, holding, is_held
 from munit_zoo.engine.state import Captured, drop_network, load_into, upgrade
 from munit_zoo.errors import CheckpointError, ConfigError, MunitZooError, Problem, UsageError
 from munit_zoo.models import TranslationModel, create_model, translating_networks
@@ -320,37 +319,19 @@ class Run:
         not inherit it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.folder / "run.lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            patience = 5
-            while not (mine := _lock(handle)) and patience:  # somebody may only ask who is `busy`
-                patience -= 1
-                time.sleep(0.05)
-            if not mine:
-                holder = os.read(handle, 200).decode(errors="replace").strip()
-                raise UsageError(
-                    f"{self.folder} is being trained by another process"
-                    + (f" ({holder})" if holder else "")
-                    + ": wait for it, or choose another folder"
-                )
-            os.ftruncate(handle, 0)
-            os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-            _held.add(handle)
-            yield
-        finally:
-            _held.discard(handle)
-            os.close(handle)
+            with holding(self.folder / "run.lock"):
+                yield
+        except Busy as busy:
+            holder = f" ({busy})" if str(busy) else ""
+            raise UsageError(
+                f"{self.folder} is being trained by another process{holder}: wait for it, or "
+                "choose another folder"
+            ) from None
 
     def busy(self) -> bool:
         """Whether a process trains in this folder."""
-        try:
-            handle = os.open(self.folder / "run.lock", os.O_RDWR)
-        except OSError:  # never locked, or not ours to lock
-            return False
-        try:
-            return not _lock(handle)
-        finally:
-            os.close(handle)
+        return is_held(self.folder / "run.lock")
 
     def clean(self) -> None:
         """Remove what an interrupted writer left. For the holder of the lock."""
@@ -441,36 +422,6 @@ class Run:
 
 
 _FORMER = ".former-"
-_held: set[int] = set()  # handles of locks
-
-
-def _let_go() -> None:
-    for handle in _held:
-        os.close(handle)
-    _held.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
-
-
-def _lock(handle: int) -> bool:
-    """Whether a lock on an open file could be had."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def provenance(resolved: Resolved) -> dict[str, Any]:

@@ -63,6 +63,13 @@ class ClassSums:
         }
 
 
+_UNNAMED = (
+    "the metric cis needs a classifier of the target domain's classes: train one with "
+    "`munit-zoo classifier train FOLDER-PER-CLASS --out classes.safetensors` and give "
+    "METRICS.CIS.CLASSIFIER=classes.safetensors, or {B: classes.safetensors}"
+)
+
+
 class ClassScores:
     """CIS and IS (Huang et al. 2018; Salimans et al. 2016) by a classifier of the target domain.
 
@@ -96,6 +103,15 @@ class ClassScores:
         self.classifier, self.inputs, self.styles = classifier, inputs, styles
         self.channels, self.ways, self.batch, self.seed = channels, ways, batch, seed
 
+    def check(self) -> None:
+        """Raises UsageError where no classifier is named, or WeightsError where one is absent."""
+        named = self.classifier if isinstance(self.classifier, Mapping) else {"": self.classifier}
+        files = [file for file in named.values() if file is not None]
+        if not files:
+            raise UsageError(_UNNAMED)
+        for file in files:
+            Classifier.open(file)
+
     def evaluate(
         self,
         translator: Translator,
@@ -119,11 +135,7 @@ class ClassScores:
             used[sampler.key] = len(sampler.indices)
             scores[sampler.key] = self._direction(sampler, opened[name][0], progress)
         if not scores:
-            raise UsageError(
-                "the metric cis needs a classifier of the target domain's classes: train one with "
-                "`munit-zoo classifier train FOLDER-PER-CLASS --out classes.safetensors` and give "
-                "METRICS.CIS.CLASSIFIER=classes.safetensors, or {B: classes.safetensors}"
-            )
+            raise UsageError(_UNNAMED)
         files = [{**found.record(), "name": "classifier"} for _, found in opened.values()]
         cards = {found.path.name: classifier.card for classifier, found in opened.values()}
         return tabulated(

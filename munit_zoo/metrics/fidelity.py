@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from munit_zoo.errors import UsageError
 from munit_zoo.metrics.features import (
     FeatureStore,
     frechet_distance,
@@ -48,6 +49,9 @@ class Fidelity:
     is not. Precision (Kynkäänniemi et al. 2019) and density are of translations, recall and
     coverage (Naeem et al. 2020) of real images.
 
+    real: the real images: those of the `test` split, or of `train`, as StarGAN v2 takes them.
+    styled: translations into styles that are `drawn`, or those of `example` images of the target
+        domain's test split.
     extractor: the network: `inception` (on which FID is defined), `torchvision`, `timm` or a
         plug-in's. inputs: test images a direction, spread evenly; null for all. styles: drawn
         styles of each.
@@ -66,6 +70,8 @@ class Fidelity:
         self,
         *,
         extractor: Slot[FeatureExtractor] = slot("inception"),
+        real: Literal["test", "train"] = "test",
+        styled: Literal["drawn", "example"] = "drawn",
         inputs: Positive | None = None,
         styles: Positive = 10,
         keep: Positive = 10_000,
@@ -79,10 +85,24 @@ class Fidelity:
         seed: int = 0,
     ) -> None:
         self.extractor = EXTRACTORS.factory(extractor)
+        self.needs_training_images = real == "train"
+        self.styled = styled
         self.inputs, self.styles, self.keep = inputs, styles, keep
         self.subset, self.subsets = subset, subsets
         self.neighbours, self.dense = neighbours, dense
         self.channels, self.ways, self.batch, self.seed = channels, ways, batch, seed
+
+    @property
+    def _real(self) -> str:
+        return "train" if self.needs_training_images else "test"
+
+    @property
+    def _styled(self) -> str:
+        return "drawn" if self.styled == "drawn" else "of example images"
+
+    def check(self) -> None:
+        """Raises WeightsError where the extractor's weights are absent."""
+        self.extractor().load("cpu")
 
     def evaluate(
         self,
@@ -91,16 +111,23 @@ class Fidelity:
         *,
         device: str = "cpu",
         progress: Progress | None = None,
+        training: Mapping[str, Any] | None = None,
     ) -> Report:
-        """Fidelity in each direction. Raises WeightsError, before translating, where the
-        extractor's weights are absent."""
+        """Fidelity in each direction. training: the training images by domain, for REAL: train.
+
+        Raises WeightsError, before translating, where the extractor's weights are absent;
+        UsageError where training images are asked for and not given.
+        """
+        if self.needs_training_images and training is None:
+            raise UsageError("REAL: train compares with training images, and none were given")
         extractor = self.extractor()
         extractor.load(device)
         scores: dict[str, dict[str, dict[str, float]]] = {}
         used: dict[str, dict[str, int]] = {}
         for source, target in chosen_ways(translator, datasets, self.ways):
             sampler = Sampler(translator, datasets, source, target, self.inputs, self.seed, device)
-            found, counts = self._direction(sampler, extractor, progress)
+            against = (training or datasets)[target] if self.needs_training_images else None
+            found, counts = self._direction(sampler, extractor, progress, against)
             scores[sampler.key], used[sampler.key] = found, counts
         described = extractor.describe()
         weights = ", ".join(f["file"] for f in described["weights"]) or "none on disk"
@@ -112,8 +139,9 @@ class Fidelity:
                 f"{described['extractor']}, resize {described['resize']}; weights {weights}.",
                 *[
                     f"{way}: {n['fake']} translations ({n['inputs']} inputs × "
-                    f"{n['fake'] // max(n['inputs'], 1)} styles) against {n['real']} real images; "
-                    "the ceiling and the unrelated image against half of them."
+                    f"{n['fake'] // max(n['inputs'], 1)} styles, {self._styled}) against "
+                    f"{n['real']} real images ({self._real}); the ceiling and the unrelated image "
+                    "against half of them."
                     for way, n in used.items()
                 ],
                 *(
@@ -127,6 +155,8 @@ class Fidelity:
                 **described,
                 "n": used,
                 "styles": self.styles,
+                "styled": self.styled,
+                "real": self._real,
                 "keep": self.keep,
                 "kid": {"subset": self.subset, "subsets": self.subsets},
                 "neighbours": [self.neighbours, self.dense],
@@ -135,9 +165,11 @@ class Fidelity:
         )
 
     def _direction(
-        self, sampler: Sampler, extractor: Any, progress: Progress | None
+        self, sampler: Sampler, extractor: Any, progress: Progress | None, training: Any
     ) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
-        total = len(sampler.datasets[sampler.target])
+        """training: the images that are the real ones; None for the target's test images."""
+        source = sampler.datasets[sampler.target] if training is None else training
+        total = len(source)
         order = draws(total, total, self.seed, "fidelity halves", sampler.key)
         half = set(order[: total // 2])
         real = self._store(sampler, "real", total)
@@ -147,7 +179,8 @@ class Fidelity:
         tick = Ticker(progress, f"features of {sampler.target.upper()}", total)
         for start in range(0, total, self.batch):
             indices = list(range(start, min(start + self.batch, total)))
-            found = self._features(extractor, sampler.real(indices)).cpu()
+            images = torch.stack([source.test(i) for i in indices]).to(sampler.device)
+            found = self._features(extractor, images).cpu()
             real.add(found)
             mask = torch.tensor([index in half for index in indices])
             for side, store in halves.items():
@@ -161,7 +194,11 @@ class Fidelity:
         copied = self._store(sampler, "copied", len(inputs))
         tick = Ticker(progress, f"fidelity {sampler.name}", len(inputs))
         for index, x in sampler:
-            images = sampler.drawn(x, index, self.styles, "fidelity")
+            if self.styled == "drawn":
+                images = sampler.drawn(x, index, self.styles, "fidelity")
+            else:
+                examples = sampler.reals("fidelity examples", index, self.styles)
+                images = sampler.guided(x, sampler.real(examples))
             fake.add(self._features(extractor, images))
             copied.add(self._features(extractor, x))
             tick()

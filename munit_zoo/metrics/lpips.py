@@ -131,6 +131,10 @@ class LPIPSDiversity:
         self.net, self.resize, self.channels, self.ways = net, resize, channels, ways
         self.batch, self.seed = batch, seed
 
+    def check(self) -> None:
+        """Raises WeightsError where weights are absent."""
+        LPIPS(self.net)
+
     def evaluate(
         self,
         translator: Translator,

@@ -87,6 +87,11 @@ class Pairs:
         self.net: Net | None = None if net == "none" else net
         self.batch, self.seed = batch, seed
 
+    def check(self) -> None:
+        """Raises WeightsError where weights are absent."""
+        if self.net is not None:
+            LPIPS(self.net)
+
     def evaluate(
         self,
         translator: Translator,

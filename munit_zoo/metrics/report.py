@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 __all__ = [
     "COPIED",
+    "MEAN",
     "MODEL",
     "REAL",
     "UNRELATED",
@@ -22,6 +23,8 @@ __all__ = [
     "columns_of",
     "spread_of",
     "tabulated",
+    "way_title",
+    "with_mean",
 ]
 
 # Names of rows, the same in each metric. A floor is what no effort at all reaches.
@@ -29,6 +32,9 @@ MODEL = "model"
 COPIED = "floor: input copied"
 UNRELATED = "floor: unrelated real image"
 REAL = "ceiling: real images"
+
+MEAN = "mean"
+"""The direction that is the mean over all, of more than two."""
 
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
 """By direction (`a2b`), row and column."""
@@ -117,6 +123,35 @@ def columns_of(details: Mapping[str, Any], scores: Scores) -> list[Column]:
     return [Column(key, key.replace("_", " ")) for key in dict.fromkeys(keys)]
 
 
+def way_title(way: str) -> str:
+    """A direction for people: `A → B` of `a2b`."""
+    if way == MEAN:
+        return "mean over all directions"
+    source, _, target = way.partition("2")
+    return f"{source.upper()} → {target.upper()}"
+
+
+def with_mean(scores: Scores) -> Scores:
+    """Scores with the direction MEAN, the mean over all of them, where there are more than two (as
+    Choi et al. 2020 report theirs).
+
+    A score that some direction lacks has none; numbers that are not finite stay so.
+    """
+    if len(scores) <= 2 or MEAN in scores:
+        return scores
+    ways = list(scores.values())
+    mean = {
+        row: {
+            key: sum(rows[row][key] for rows in ways) / len(ways)
+            for key in found
+            if all(key in rows.get(row, {}) for rows in ways)
+        }
+        for row, found in ways[0].items()
+        if all(row in rows for rows in ways)
+    }
+    return {**scores, MEAN: mean}
+
+
 def spread_of(values: Sequence[float]) -> tuple[float, float]:
     """Mean and standard deviation (unbiased; not a number for fewer than two)."""
     mean = sum(values) / len(values)
@@ -134,8 +169,7 @@ def averaged(reports: Sequence[Report]) -> Report:
     scores: dict[str, dict[str, dict[str, float]]] = {}
     rows = []
     for way, by_row in first.scores.items():
-        source, _, target = way.partition("2")
-        rows.append(Row(f"{source.upper()} → {target.upper()}", heading=True))
+        rows.append(Row(way_title(way), heading=True))
         scores[way] = {}
         for name, found in by_row.items():
             several = {
@@ -174,12 +208,13 @@ def tabulated(
 ) -> Report:
     """A report whose table is its scores: a heading a direction, a row each, a column a score.
 
-    A score that a row lacks, or that is not a number, is shown as a dash.
+    A score that a row lacks, or that is not a number, is shown as a dash. Of more than two
+    directions the mean over all of them follows.
     """
+    scores = with_mean(scores)
     rows = []
     for way, by_row in scores.items():
-        source, _, target = way.partition("2")
-        rows.append(Row(f"{source.upper()} → {target.upper()}", heading=True))
+        rows.append(Row(way_title(way), heading=True))
         for name, found in by_row.items():
             cells = tuple(shown(found.get(column.key), column.digits) for column in columns)
             rows.append(Row(name, cells, model=name == MODEL))

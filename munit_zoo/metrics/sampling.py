@@ -148,7 +148,9 @@ class Sampler:
         ways = getattr(self.translator, "ways", ())
         several = sum(1 for _, target in ways if target == self.target) > 1
         named: dict[str, Any] = {"source": self.source} if several else {}
-        if generator is not None:
+        if not getattr(self.translator, "style_dim", 1):
+            styles = 1  # it has but one translation, and refuses to be given styles or examples
+        elif generator is not None:
             named["generator"] = generator
         with torch.no_grad():
             images = self.translator.translate(x, self.target, styles, **named)

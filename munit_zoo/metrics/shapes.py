@@ -25,7 +25,18 @@ from munit_zoo.metrics.judges import (
 )
 from munit_zoo.metrics.probes import probe_accuracy
 from munit_zoo.metrics.protocol import FactoredDataset, Translator
-from munit_zoo.metrics.report import COPIED, MODEL, UNRELATED, Column, Report, Row, shown
+from munit_zoo.metrics.report import (
+    COPIED,
+    MEAN,
+    MODEL,
+    UNRELATED,
+    Column,
+    Report,
+    Row,
+    shown,
+    way_title,
+    with_mean,
+)
 from munit_zoo.metrics.sampling import Sampler, seeded
 
 __all__ = ["ShapesMetric"]
@@ -130,6 +141,11 @@ class ShapesMetric:
                 rows.append(Row(label, direction.cells(found), model=label == MODEL))
             confusion[sampler.key] = direction.confusion
             notes.append(f"{sampler.name}: {direction.apart(scores[sampler.key][MODEL])}.")
+        averaged = with_mean(scores)
+        if MEAN in averaged:
+            rows.append(Row(way_title(MEAN), heading=True))
+            for label, mean in averaged[MEAN].items():
+                rows.append(Row(label, _mean_cells(mean, datasets), model=label == MODEL))
         return Report(
             title="Shapes",
             columns=_TABLE,
@@ -151,7 +167,7 @@ class ShapesMetric:
                     for name in datasets
                 ],
             ),
-            scores=scores,
+            scores=averaged,
             details={
                 "metric": "shapes",
                 "inputs": self.inputs,
@@ -378,22 +394,7 @@ class _Direction:
 
     def cells(self, found: Mapping[str, float]) -> tuple[str, ...]:
         """A row's cells; several factors' figures side by side."""
-        content, styles = self.target.content_factors, self.target.style_factors
-
-        def joined(prefix: str, names: Sequence[str]) -> str:
-            return " ".join(shown(found.get(f"{prefix}{name}"), 2) for name in names)
-
-        return (
-            joined("", content),
-            shown(found["real"], 2),
-            shown(found["position"], 2),
-            shown(found["size"], 2),
-            joined("coverage_", styles),
-            joined("coverage_per_input_", styles),
-            joined("cis_fraction_", styles),
-            joined("swap_", styles),
-            joined("bias_", (*content, *styles)),
-        )
+        return _cells(found, self.target.content_factors, self.target.style_factors)
 
     def apart(self, found: Mapping[str, float]) -> str:
         """Leakage and hidden code, in words."""
@@ -414,6 +415,35 @@ class _Direction:
                 "level"
             )
         return "; ".join(parts) or "no codes to probe"
+
+
+def _cells(
+    found: Mapping[str, float], content: Sequence[str], styles: Sequence[str]
+) -> tuple[str, ...]:
+    """A row's cells; figures of several factors side by side, of those that all directions have."""
+
+    def joined(prefix: str, names: Sequence[str]) -> str:
+        return " ".join(shown(found.get(f"{prefix}{name}"), 2) for name in names) or "–"
+
+    return (
+        joined("", content),
+        shown(found["real"], 2),
+        shown(found["position"], 2),
+        shown(found["size"], 2),
+        joined("coverage_", styles),
+        joined("coverage_per_input_", styles),
+        joined("cis_fraction_", styles),
+        joined("swap_", styles),
+        joined("bias_", (*content, *styles)),
+    )
+
+
+def _mean_cells(found: Mapping[str, float], datasets: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cells of a mean over directions, whose targets have some factors in common."""
+    first, *others = datasets.values()
+    content = [f for f in first.content_factors if all(f in d.content_factors for d in others)]
+    styles = [f for f in first.style_factors if all(f in d.style_factors for d in others)]
+    return _cells(found, content, styles)
 
 
 def _content_encoder(translator: Any, source: str) -> Callable[[Tensor], Tensor] | None:

@@ -211,3 +211,12 @@ def test_results_files_are_json_to_the_letter(tmp_path):
 def test_averaged_keeps_one_report_as_it_is():
     report = record("one", 1.0).report
     assert averaged([report]) is report
+
+
+def test_a_metric_of_ones_own_name(runs, tmp_path):
+    """Named on the command line alone, and told apart from others of its kind."""
+    words = ("METRICS.NEAR={NAME: pairs, NET: none, STYLES: 2}",)
+    chosen = EvaluationChoice(metrics=("near",), overrides=words)
+    (report,) = evaluate(runs[0], chosen, device="cpu", out=tmp_path / "r.json")
+    assert report.title == "Pairs (near)"
+    assert tables(read_results(tmp_path / "r.json"))[0].title.startswith("Pairs (near), A → B")

@@ -8,7 +8,7 @@ import torch
 from _metrics import Images, Tinter, stand_in
 from torch import nn
 
-from munit_zoo.errors import ContractError, WeightsError
+from munit_zoo.errors import ContractError, UsageError, WeightsError
 from munit_zoo.metrics.extractors import (
     Extractor,
     InceptionExtractor,
@@ -211,3 +211,50 @@ def test_absent_weights_are_said_before_anything_is_translated(tmp_path, monkeyp
     with pytest.raises(WeightsError, match=r"weights-inception-2015-12-05-6726825d\.pth"):
         Fidelity().evaluate(translator, DATA)
     assert not translator.calls
+
+
+class Three(Tinter):
+    """Translates between three domains."""
+
+    ways = tuple((s, t) for s in "abc" for t in "abc" if s != t)
+
+    def translate(self, x, to, styles=1, *, source=None, **options):
+        assert source is not None  # several lead to each
+        return super().translate(x, to, styles, **options)
+
+
+def test_many_domains_are_scored_pair_by_pair_and_on_the_mean():
+    """As Choi et al. 2020: every ordered pair against training images, and their mean."""
+    test = {name: Images(6, seed=i) for i, name in enumerate("abc")}
+    training = {name: Images(20, seed=10 + i) for i, name in enumerate("abc")}
+    metric = fidelity(real="train")
+    assert metric.needs_training_images
+    report = metric.evaluate(Three(), test, training=training)
+    assert list(report.scores) == ["a2b", "a2c", "b2a", "b2c", "c2a", "c2b", "mean"]
+    ways = [rows[MODEL]["fid"] for way, rows in report.scores.items() if way != "mean"]
+    assert report.scores["mean"][MODEL]["fid"] == pytest.approx(sum(ways) / 6)
+    assert [r.name for r in report.rows if r.heading][-1] == "mean over all directions"
+    assert report.protocol["n"]["a2b"] == {"inputs": 6, "fake": 18, "real": 20}
+    assert (report.protocol["real"], report.protocol["styled"]) == ("train", "drawn")
+    against_test = fidelity().evaluate(Three(), test)
+    assert against_test.scores["a2b"][MODEL]["fid"] != report.scores["a2b"][MODEL]["fid"]
+    guided = fidelity(real="train", styled="example")
+    by_example = guided.evaluate(Three(), test, training=training)
+    assert by_example.scores["a2b"][MODEL]["fid"] != report.scores["a2b"][MODEL]["fid"]
+    with pytest.raises(UsageError, match="REAL: train"):
+        metric.evaluate(Three(), test)
+
+
+def test_a_translator_without_styles_is_given_none():
+    """UNIT and CycleGAN refuse styles and examples: they have one translation."""
+
+    class Plain:
+        style_dim = 0
+
+        def translate(self, x, to, styles=1):
+            assert styles == 1
+            return -x[:, None]
+
+    for how in ("drawn", "example"):
+        report = fidelity(styled=how).evaluate(Plain(), DATA)
+        assert report.protocol["n"]["a2b"]["fake"] == 72

@@ -287,3 +287,23 @@ def test_other_data_is_refused(datasets):
 
     with pytest.raises(UsageError, match="domain A is Folder"):
         ShapesMetric().evaluate(Oracle(datasets), {"a": Folder(), "b": Folder()})
+
+
+@pytest.mark.slow
+def test_of_three_domains_the_mean_follows(tmp_path):
+    names = ("outlines", "filled", "night")
+    domains = [Domain(name, index=i, among=names) for i, name in enumerate(names)]
+    three = {d.name: Shapes(d, "test", size=16, test_count=20) for d in domains}
+    settings = {"inputs": 2, "styles": 2, "examples": 2, "judge_images": 64, "judge_epochs": 1}
+
+    class Copies:
+        style_dim = 0
+
+        def translate(self, x, to, styles=1, *, source=None, **_):
+            return x[:, None]
+
+    report = ShapesMetric(**settings, cache=str(tmp_path)).evaluate(Copies(), three)
+    ways = [rows["model"]["position"] for way, rows in report.scores.items() if way != "mean"]
+    assert len(ways) == 6
+    assert report.scores["mean"]["model"]["position"] == pytest.approx(sum(ways) / 6)
+    assert [row.name for row in report.rows if row.heading][-1] == "mean over all directions"

@@ -1,0 +1,1 @@
+"""Runs against each other: ablations, pages side by side, and what people prefer."""
