@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 
-def create_model(config: Config | str, **settings: Any) -> TranslationModel:
+def create_model(config: Config | str, **settings: object) -> TranslationModel:
     """A model with fresh weights.
 
     config: a loaded config, or the name of a recipe: `create_model("munit", style_dim=16)`.
@@ -64,7 +64,7 @@ def create_model(config: Config | str, **settings: Any) -> TranslationModel:
     return create(config)
 
 
-def _setting(value: Any) -> Any:
+def _setting(value: object) -> Any:
     """A component's keys in capitals, as configs spell them; other values as they are."""
     if isinstance(value, dict):
         return {str(key).upper(): _setting(child) for key, child in value.items()}
@@ -151,7 +151,7 @@ def evaluate(
 
 
 def ablate(
-    plan: str | Path | Mapping[str, Any],
+    plan: str | Path | Mapping[str, object],
     *overrides: str,
     out: str | Path | None = None,
     jobs: int | None = None,

@@ -390,7 +390,7 @@ def _component(arm: Arm, device: torch.device) -> Work:
     ]
     leaves = [*parameters, *(leaf for leaf in _leaves(part.inputs) if leaf.requires_grad)]
 
-    def both(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
+    def both(forward: Callable[..., object], inputs: tuple[object, ...]) -> Any:
         for leaf in leaves:  # a gradient that is there would be read and added to
             leaf.grad = None
         with _autocast(arm, device):
@@ -457,7 +457,7 @@ class _NoModules(nullcontext[None]):
     parents = ("Global",)
 
 
-def _flop(call: Callable[[], Any]) -> float:
+def _flop(call: Callable[[], object]) -> float:
     with _Operations() as counter:
         call()
     return float(counter.get_total_flops())
@@ -470,7 +470,7 @@ def _leaves(value: Any) -> list[Tensor]:
     return [leaf for part in parts for leaf in _leaves(part)]
 
 
-def _tensors(module: Any) -> list[Tensor]:
+def _tensors(module: object) -> list[Tensor]:
     if not isinstance(module, nn.Module):
         return []
     return [*module.parameters(), *module.buffers()]

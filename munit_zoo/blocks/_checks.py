@@ -27,7 +27,7 @@ def odd(**settings: int) -> None:
             )
 
 
-def unsteered(norm: Callable[..., Any], owner: str) -> Callable[..., Any]:
+def unsteered(norm: Callable[..., object], owner: str) -> Callable[..., Any]:
     """A factory of norms that refuses those that a style steers.
 
     Raises ContractError, naming the owner, where one takes parameters: nothing would make them.

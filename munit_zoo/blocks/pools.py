@@ -75,7 +75,7 @@ class ImagePool(nn.Module):
         """Take the images' shape over. In place: a frozen twin holds the same tensor."""
         self.images.resize_(self.size, *shape).zero_()
 
-    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: object) -> None:
         saved = state.get(f"{prefix}images")
         if saved is not None and saved.shape[:1] == self.images.shape[:1]:
             self._shape(saved.shape[1:])

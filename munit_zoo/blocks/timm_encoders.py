@@ -98,7 +98,7 @@ class _Backbone(nn.Module):
         return features.permute(0, 3, 1, 2) if self.channels_last else features
 
 
-def _probe_any_size(model: str, options: dict[str, Any]) -> nn.Module:
+def _probe_any_size(model: str, options: dict[str, object]) -> nn.Module:
     """The network as `_probe` makes it; `options` gains what makes it take images of any size."""
     for extra in _ANY_SIZE:
         try:

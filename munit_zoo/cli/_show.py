@@ -99,7 +99,7 @@ def describe(chosen: argparse.Namespace) -> None:
         _describe_graph(chosen.name, found.component)
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, str):
         return value
     if value is None:
@@ -114,7 +114,7 @@ def _value(value: Any) -> str:
     return str(value)
 
 
-def _describe_graph(name: str, recipe: Any) -> None:
+def _describe_graph(name: str, recipe: type) -> None:
     """What an iteration of a recipe does, built with its defaults on the `meta` device."""
     import torch
 
@@ -288,7 +288,7 @@ def config_show(chosen: argparse.Namespace) -> None:
         print(f"{text:<{width}}# {origin}" if origin else text)
 
 
-def _lines(tree: Mapping[str, Any], prefix: str, depth: int = 0) -> Any:
+def _lines(tree: Mapping[str, object], prefix: str, depth: int = 0) -> Any:
     """(text, dotted path) of each key."""
     from munit_zoo.config import dump_value
 
@@ -467,7 +467,7 @@ def config_diff(chosen: argparse.Namespace) -> None:
         print("no difference")
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def _flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, str]:
     found: dict[str, str] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):

@@ -68,7 +68,7 @@ class Ablation:
 
 
 def ablate(
-    source: str | Path | Mapping[str, Any],
+    source: str | Path | Mapping[str, object],
     out: Path | None = None,
     launch: Launch | None = None,
     work: Work | None = None,
@@ -114,7 +114,7 @@ def ablate(
 
 
 def ablate_cells(
-    source: str | Path | Mapping[str, Any], out: Path, work: Work, keys: Sequence[str] = ()
+    source: str | Path | Mapping[str, object], out: Path, work: Work, keys: Sequence[str] = ()
 ) -> Ablation:
     """Work on some cells of a plan, or all that are free, and make nothing of them: what other
     processes are started for."""

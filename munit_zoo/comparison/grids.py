@@ -128,7 +128,7 @@ def _grid(
     model: TranslationModel,
     images: Sequence[Tensor],
     way: tuple[str, str],
-    datasets: Mapping[str, Any],
+    datasets: Mapping[str, object],
     choice: GridChoice,
 ) -> tuple[Tensor, str]:
     """A grid (3, H, W) in [-1, 1], and what its columns are."""

@@ -147,8 +147,8 @@ def run_submitit(
     *,
     jobs: int | None = None,
     cluster: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    submitted: Callable[[Sequence[Any]], None] | None = None,
+    options: Mapping[str, object] | None = None,
+    submitted: Callable[[Sequence[object]], None] | None = None,
 ) -> bool:
     """Submit each cell as a job of submitit, and wait for all of them.
 

@@ -40,7 +40,7 @@ KEYS = {
 MOST_CELLS = 10_000
 
 
-def read_plan(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Plan:
+def read_plan(source: str | Path | Mapping[str, object], overrides: Sequence[str] = ()) -> Plan:
     """A plan by the name of a shipped one (`paper_table1`), a path, or as a tree of plain data.
 
     overrides: `KEY=VALUE` of the plan (`SEEDS=[0]`, `METRICS.SHAPES.INPUTS=50`), or of every cell's
@@ -106,7 +106,7 @@ class _Reader:
         self.origin = node.origin
 
     @staticmethod
-    def _is(value: Any, kind: type) -> bool:
+    def _is(value: object, kind: type) -> bool:
         return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
     def problem(self, path: str, message: str, node: Node | None = None) -> None:
@@ -290,7 +290,7 @@ class _Reader:
         return plain
 
 
-def _label(key: str, value: Any) -> str:
+def _label(key: str, value: object) -> str:
     shown = value.get("NAME", "…") if isinstance(value, Mapping) else value
     return f"{key.rpartition('.')[2]}={dump_value(shown)}"
 

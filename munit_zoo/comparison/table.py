@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,7 +115,7 @@ def make_table(
     *,
     name: str,
     about: str = "",
-    shows: Any = lambda metric, score: True,
+    shows: Callable[[str, str], bool] = lambda metric, score: True,
     costs: Mapping[str, Cost] | None = None,
     missing: Sequence[str] = (),
     notes: Sequence[str] = (),
@@ -185,7 +185,9 @@ def _alike(
     return kept, list(apart)
 
 
-def _columns(records: Sequence[Record], way: str, shows: Any) -> tuple[Shown, ...]:
+def _columns(
+    records: Sequence[Record], way: str, shows: Callable[[str, str], bool]
+) -> tuple[Shown, ...]:
     found: dict[tuple[str, str], Shown] = {}
     for record in records:
         report = record.report

@@ -93,7 +93,7 @@ def resolve(source: str, overrides: Sequence[str] = ()) -> Resolved:
 
 
 def resolve_data(
-    data: Mapping[str, Any], overrides: Sequence[str] = (), *, origin: str
+    data: Mapping[str, object], overrides: Sequence[str] = (), *, origin: str
 ) -> Resolved:
     """The config of a tree of Python data, such as an imported or a saved one.
 
@@ -282,7 +282,7 @@ def _override_layers(overrides: Sequence[str], problems: list[Problem]) -> list[
     return [*layers, lay_over(domains, keep_null=True)] if domains else layers
 
 
-def resolve_component(kind: str, data: Mapping[str, Any]) -> Config:
+def resolve_component(kind: str, data: Mapping[str, object]) -> Config:
     """One component's node: its NAME and every key, checked and with defaults.
 
     Raises ConfigError that lists every problem.
@@ -325,7 +325,7 @@ def update_settings(config: Config) -> dict[str, UpdateSettings]:
     }
 
 
-def _lower(tree: Mapping[str, Any]) -> dict[str, Any]:
+def _lower(tree: Mapping[str, object]) -> dict[str, Any]:
     return {key.lower(): value for key, value in tree.items()}
 
 
@@ -335,7 +335,7 @@ def free_on_resume(config: Config) -> frozenset[str]:
     return frozenset(_free(ROOT, config, ""))
 
 
-def _free(schema: Schema, value: Any, path: str) -> Iterator[str]:
+def _free(schema: Schema, value: object, path: str) -> Iterator[str]:
     if isinstance(schema, Value):
         if schema.may_change:
             yield path

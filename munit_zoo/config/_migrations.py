@@ -98,7 +98,7 @@ def retired_key(path: str, node: Node) -> str | None:
     return None
 
 
-def retired_value(path: str, value: Any) -> str | None:
+def retired_value(path: str, value: object) -> str | None:
     """What to write instead of a value that former schemas had; None for any other."""
     if path == "ENGINE.SHARE" and value == "content":
         return "`content` is now `derived`, which shares whatever is equal, content codes first"
@@ -116,7 +116,7 @@ def _written(path: str, node: Node) -> str:
     return text
 
 
-def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _leaves(tree: object, path: str) -> Iterator[tuple[str, Any]]:
     if isinstance(tree, dict) and tree:
         for key, child in tree.items():
             yield from _leaves(child, f"{path}.{key}")

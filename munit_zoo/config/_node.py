@@ -24,7 +24,7 @@ class Config(CfgNode):  # type: ignore[misc]  # yacs has no types
     Copies, clones and pickles as the same frozen tree.
     """
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, object]) -> None:
         dict.__init__(self, {key: _immutable(value) for key, value in values.items()})
         self.__dict__[CfgNode.IMMUTABLE] = True
         self.__dict__[CfgNode.NEW_ALLOWED] = False
@@ -37,7 +37,7 @@ class Config(CfgNode):  # type: ignore[misc]  # yacs has no types
         hint = suggest(name, self) or f"It has: {', '.join(self)}."
         raise AttributeError(f"this part of the config has no key {name!r}. {hint}")
 
-    def _refuse(self, *change: Any, **_: Any) -> NoReturn:
+    def _refuse(self, *change: object, **_: object) -> NoReturn:
         key = " = ".join(map(str, change)) + ": " if change and isinstance(change[0], str) else ""
         raise FrozenConfigError(
             f"{key}a resolved config cannot be changed; load it again with the override you want, "
@@ -60,7 +60,7 @@ class Config(CfgNode):  # type: ignore[misc]  # yacs has no types
     def __copy__(self) -> Config:
         return Config(self)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Config:
+    def __deepcopy__(self, memo: dict[int, object]) -> Config:
         return Config(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -70,7 +70,7 @@ class Config(CfgNode):  # type: ignore[misc]  # yacs has no types
         """Nested dicts and lists, the caller's to change."""
         return {key: _plain(value) for key, value in self.items()}
 
-    def dump(self, **_: Any) -> str:
+    def dump(self, **_: object) -> str:
         """YAML text that loads as this config."""
         return dump(self.plain())
 
@@ -80,7 +80,7 @@ class Config(CfgNode):  # type: ignore[misc]  # yacs has no types
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _immutable(value: Any) -> Any:
+def _immutable(value: object) -> Any:
     if isinstance(value, Mapping):
         return Config(value)
     if isinstance(value, (list, tuple)):
@@ -88,7 +88,7 @@ def _immutable(value: Any) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(child) for key, child in value.items()}
     if isinstance(value, tuple):

@@ -350,7 +350,7 @@ def lay_over(layers: Sequence[Node], *, keep_null: bool = False) -> Node:
     return Node(merged, layers[-1].origin)
 
 
-def _plain_default(value: Any) -> Any:
+def _plain_default(value: object) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain_default(child) for key, child in value.items()}
     return value

@@ -70,7 +70,7 @@ class Value:
         return next((option for option in _options(self.annotation) if _is_dict(option)), None)
 
 
-def _options(annotation: Any) -> list[Any]:
+def _options(annotation: object) -> list[Any]:
     """The types that a union, marked or not, is of; a type alone of any other."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
@@ -80,7 +80,7 @@ def _options(annotation: Any) -> list[Any]:
     return [annotation]
 
 
-def _is_dict(annotation: Any) -> bool:
+def _is_dict(annotation: object) -> bool:
     return typing.get_origin(annotation) is dict
 
 
@@ -197,7 +197,7 @@ def coerce(annotation: Any, value: Any) -> Any:
         raise ValueError(_complaint(annotation, value)) from None
 
 
-def _check_numbers(value: Any) -> None:
+def _check_numbers(value: object) -> None:
     """Raises ValueError for a number that tensors, files or random generators cannot hold."""
     if isinstance(value, (list, dict)):
         for part in value.values() if isinstance(value, dict) else value:
@@ -212,14 +212,14 @@ def _check_numbers(value: Any) -> None:
         raise ValueError(f"got {value}, which is too large for 32 bits (at most 3.4e38)")
 
 
-def _complaint(annotation: Any, value: Any) -> str:
+def _complaint(annotation: object, value: object) -> str:
     hint = suggest(value, _words(annotation)) if isinstance(value, str) else ""
     if isinstance(value, float) and value.is_integer() and "integer" in expected(annotation):
         hint = f"Write {int(value)}."
     return f"got {_show(value)}, expected {expected(annotation)}. {hint}".rstrip()
 
 
-def _show(value: Any) -> str:
+def _show(value: object) -> str:
     kind = {bool: "boolean", int: "integer", float: "number", str: "word", list: "list"}
     if value is None:
         return "null"
@@ -248,19 +248,19 @@ def expected(annotation: Any) -> str:
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
-def _words(annotation: Any) -> list[str]:
+def _words(annotation: object) -> list[str]:
     if typing.get_origin(annotation) is Literal:
         return [a for a in typing.get_args(annotation) if isinstance(a, str)]
     return [word for part in typing.get_args(annotation) for word in _words(part)]
 
 
-def _holds_bool(value: Any) -> bool:
+def _holds_bool(value: object) -> bool:
     if isinstance(value, list):
         return any(map(_holds_bool, value))
     return isinstance(value, bool)
 
 
-def _takes_bool(annotation: Any) -> bool:
+def _takes_bool(annotation: object) -> bool:
     if typing.get_origin(annotation) is Literal:
         return any(isinstance(a, bool) for a in typing.get_args(annotation))
     return annotation in (bool, Any) or any(map(_takes_bool, typing.get_args(annotation)))

@@ -78,7 +78,7 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Writes what `_Loader` reads back unchanged."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 
@@ -262,7 +262,7 @@ def parse_override(text: str, label: str) -> Node:
     return parse_text(text, label, lines=False)
 
 
-def node_from(value: Any, origin: str) -> Node:
+def node_from(value: object, origin: str) -> Node:
     """A tree from Python data; a slot's default becomes the component it names."""
     if isinstance(value, SlotDefault):
         settings = {key.upper(): setting for key, setting in value.settings.items()}
@@ -274,12 +274,12 @@ def node_from(value: Any, origin: str) -> Node:
     return Node(value, origin)
 
 
-def dump_value(value: Any) -> str:
+def dump_value(value: object) -> str:
     """A scalar or list as YAML in one line."""
     text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=10_000, sort_keys=False)
     return text.removesuffix("...\n").strip()
 
 
-def dump(plain: Mapping[str, Any]) -> str:
+def dump(plain: Mapping[str, object]) -> str:
     """YAML text that reads back as `plain` (tuples as lists)."""
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100)

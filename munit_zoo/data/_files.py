@@ -275,7 +275,7 @@ def labels_from(
     return Classes() if classes else None
 
 
-def check_domains(domain: Domain, **settings: Any) -> None:
+def check_domains(domain: Domain, **settings: object) -> None:
     """Raises DataError where a setting by domain names one that the config does not have."""
     for setting, value in settings.items():
         if not domain.among or not isinstance(value, Mapping):

@@ -199,7 +199,7 @@ def _undecoded(table: Any, column: str) -> Any:
     return table
 
 
-def _content(value: Any, place: str) -> bytes:
+def _content(value: object, place: str) -> bytes:
     if isinstance(value, dict) and value.get("bytes") is None and value.get("path"):
         try:
             return Path(value["path"]).read_bytes()

@@ -325,7 +325,7 @@ def _read_png_16(path: Source, colour: int, max_pixels: int) -> Decoded:
     return Decoded(high << 8 | low, "rgb" if colour == 2 else "rgb+alpha")
 
 
-def _tile(like: Any, values: tuple[Any, ...]) -> Any:
+def _tile(like: object, values: tuple[object, ...]) -> Any:
     """A piece of a file as Pillow describes it: named fields, or before Pillow 11 a plain tuple."""
     return values if type(like) is tuple else type(like)(*values)
 
@@ -411,7 +411,7 @@ def _tiff_colour(channels: int, photometric: int, extra: tuple[int, ...]) -> Col
     return {1: "gray", 3: "rgb"}.get(channels, "other")  # type: ignore[return-value]
 
 
-def _upright(pixels: Pixels, orientation: Any) -> Pixels:
+def _upright(pixels: Pixels, orientation: object) -> Pixels:
     """(C, H, W) turned as TIFF's tag Orientation says: 1 to 8, anything else is ignored."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(0, 2, 1)

@@ -79,7 +79,7 @@ class Factors:
     def __len__(self) -> int:
         return len(self.shape)
 
-    def __getitem__(self, index: Any) -> Factors:
+    def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> Factors:
         return Factors(
             **{f.name: np.atleast_1d(getattr(self, f.name)[index]) for f in fields(self)}
         )

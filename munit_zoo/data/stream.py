@@ -119,7 +119,7 @@ class Batches:
             yield batch
 
 
-def _quietly(loader: DataLoader[Any]) -> Iterator[Any]:
+def _quietly(loader: DataLoader[object]) -> Iterator[Any]:
     """A loader's batches; a worker's death is told where the next batch is asked for.
 
     torch tells it by a handler of SIGCHLD, which would raise amid whatever is being computed.

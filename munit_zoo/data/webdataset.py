@@ -251,7 +251,7 @@ def _index(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _members(archive: Path, known: Any) -> list[tuple[str, int, int]]:
+def _members(archive: Path, known: object) -> list[tuple[str, int, int]]:
     try:
         size = archive.stat().st_size
         if isinstance(known, dict) and known.get("size") == size:

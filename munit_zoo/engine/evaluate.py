@@ -176,7 +176,7 @@ class _Job:
             dataset.prepare()
         return found
 
-    def _about(self, model: torch.nn.Module, datasets: Mapping[str, Any]) -> dict[str, Any]:
+    def _about(self, model: torch.nn.Module, datasets: Mapping[str, object]) -> dict[str, Any]:
         """What is scored: the run, its weights and its images."""
         _, snapshot = find_snapshot(self.path)
         without = self.own.plain()
@@ -195,7 +195,7 @@ class _Job:
             "device": self.device,
         }
 
-    def _noted(self, report: Report, about: Mapping[str, Any], name: str, own: str) -> Report:
+    def _noted(self, report: Report, about: Mapping[str, object], name: str, own: str) -> Report:
         note = f"iteration {about['iteration']:,}, {about['weights']} weights."
         details = {**report.details, **about, **_versions()}
         title = titled(report.title, name, own)
@@ -238,7 +238,7 @@ def _overrides(own: Config, choice: EvaluationChoice) -> list[str]:
     return [*words, *choice.overrides]
 
 
-def _digest(data: Mapping[str, Any]) -> str:
+def _digest(data: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 

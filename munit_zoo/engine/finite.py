@@ -34,7 +34,7 @@ def gradients_finite(parameters: Iterable[nn.Parameter]) -> bool:
 def trace(
     update: str,
     code: Code,
-    values: Mapping[str, Any],
+    values: Mapping[str, object],
     parts: Mapping[str, Tensor],
     parameters: Mapping[str, nn.Parameter],
 ) -> str:

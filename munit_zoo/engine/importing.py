@@ -142,7 +142,7 @@ def _require(system: System) -> None:
         ) from None
 
 
-def _read(system: System, files: Sequence[Path], options: Mapping[str, Any]) -> ReadNetworks:
+def _read(system: System, files: Sequence[Path], options: Mapping[str, object]) -> ReadNetworks:
     """What the files hold. Raises CheckpointError where it is not the system's."""
     try:
         read = system.read(files, options)
@@ -254,7 +254,7 @@ def _translate_without(missing: Sequence[str], shadow: TranslationModel) -> None
 def _write(
     out: Path,
     resolved: Resolved,
-    imported_from: Mapping[str, Any],
+    imported_from: Mapping[str, object],
     plugins: Sequence[Path],
     state: Captured,
 ) -> Run:
@@ -284,7 +284,7 @@ def _channels(read: ReadNetworks) -> tuple[int, int]:
     raise CheckpointError("the files hold no generator: name …_net_G.pth, or …_net_G_A.pth")
 
 
-def _cyclegan_networks(files: Sequence[Path], options: Mapping[str, Any]) -> ReadNetworks:
+def _cyclegan_networks(files: Sequence[Path], options: Mapping[str, object]) -> ReadNetworks:
     """Of CycleGAN; released generators come one at a time, called G."""
     read = cyclegan.read_checkpoint(files, options)
     if "G" in read.weights and len(read.weights) > 1:
@@ -294,7 +294,7 @@ def _cyclegan_networks(files: Sequence[Path], options: Mapping[str, Any]) -> Rea
     return read
 
 
-def _images_unknown(options: Mapping[str, Any], read: ReadNetworks, config: Config) -> list[str]:
+def _images_unknown(options: Mapping[str, object], read: ReadNetworks, config: Config) -> list[str]:
     folder = str(options["dataroot"])
     if folder not in str(config.DATA):
         return []  # they are told
@@ -305,7 +305,9 @@ def _images_unknown(options: Mapping[str, Any], read: ReadNetworks, config: Conf
     ]
 
 
-def _evaluation_mode(options: Mapping[str, Any], read: ReadNetworks, config: Config) -> list[str]:
+def _evaluation_mode(
+    options: Mapping[str, object], read: ReadNetworks, config: Config
+) -> list[str]:
     return [
         *_images_unknown(options, read, config),
         "the original translates in training mode (with dropout, and norms of the image itself), "
@@ -313,7 +315,7 @@ def _evaluation_mode(options: Mapping[str, Any], read: ReadNetworks, config: Con
     ]
 
 
-def _starganv2_config(options: Mapping[str, Any], read: ReadNetworks) -> dict[str, Any]:
+def _starganv2_config(options: Mapping[str, object], read: ReadNetworks) -> dict[str, Any]:
     heads = {name.split(".")[1] for name in read.weights["mapping_network"] if "heads." in name}
     generator = read.settings["GENERATOR"]
     return starganv2.config_of_options(
@@ -321,7 +323,9 @@ def _starganv2_config(options: Mapping[str, Any], read: ReadNetworks) -> dict[st
     )
 
 
-def _starganv2_notes(options: Mapping[str, Any], read: ReadNetworks, config: Config) -> list[str]:
+def _starganv2_notes(
+    options: Mapping[str, object], read: ReadNetworks, config: Config
+) -> list[str]:
     notes = []
     if "A" in config.DOMAINS:
         notes.append(
@@ -341,7 +345,7 @@ def _starganv2_notes(options: Mapping[str, Any], read: ReadNetworks, config: Con
     return notes
 
 
-def _stargan_config(options: Mapping[str, Any], read: ReadNetworks) -> dict[str, Any]:
+def _stargan_config(options: Mapping[str, object], read: ReadNetworks) -> dict[str, Any]:
     told = read.settings.pop("LABEL_DIM")
     judge = read.settings.get("DISCRIMINATOR")
     size = whole(options, "image_size") if judge is None else judge["SIZE"]
@@ -351,7 +355,7 @@ def _stargan_config(options: Mapping[str, Any], read: ReadNetworks) -> dict[str,
     return tree
 
 
-def _stargan_notes(options: Mapping[str, Any], read: ReadNetworks, config: Config) -> list[str]:
+def _stargan_notes(options: Mapping[str, object], read: ReadNetworks, config: Config) -> list[str]:
     notes = ["norms are of the image itself, as in the original, in evaluation mode, too"]
     if config.MODEL.NAME == "stargan":
         notes.append(

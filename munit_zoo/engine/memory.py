@@ -74,7 +74,7 @@ class _Footprint(TorchDispatchMode):
         self.now -= self._sizes.pop(key, 0)
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+        self, func: Any, types: object, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         for value in tree_leaves(result):

@@ -84,7 +84,7 @@ def _grids(folder: Path) -> dict[str, list[int]]:
     return found
 
 
-def _summary(last: Mapping[str, Any], iterations: int | None, left: float | None) -> str:
+def _summary(last: Mapping[str, object], iterations: int | None, left: float | None) -> str:
     if not last:
         return "no iteration logged yet"
     text = f"iteration {last['iteration']:,}"

@@ -125,7 +125,7 @@ def add_to_results(file: Path, record: Record) -> None:
     write_text(file, json.dumps(document, indent=1) + "\n")
 
 
-def _numbers(scores: Any) -> Any:
+def _numbers(scores: object) -> Any:
     """Scores from JSON, which has no word for what is not a number."""
     if isinstance(scores, Mapping):
         return {key: _numbers(value) for key, value in scores.items()}
@@ -203,7 +203,7 @@ def _apart(one: Record, other: Record) -> str:
     )
 
 
-def _brief(value: Any) -> str:
+def _brief(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 160 else text[:157] + "…"
 
@@ -317,7 +317,7 @@ def _about(group: Sequence[Record]) -> tuple[str, ...]:
     return tuple(line for line in lines if line)
 
 
-def _words(value: Any) -> str:
+def _words(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_words(part)}" for key, part in value.items())
     if isinstance(value, (list, tuple)):

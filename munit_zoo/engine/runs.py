@@ -228,7 +228,7 @@ class Run:
     folder: Path
 
     @classmethod
-    def create(cls, folder: Path, resolved: Resolved, record: Mapping[str, Any]) -> Run:
+    def create(cls, folder: Path, resolved: Resolved, record: Mapping[str, object]) -> Run:
         """A new run in a folder that is absent or empty.
 
         record: what `run.json` is to say beside versions and components.
@@ -280,7 +280,7 @@ class Run:
         file = self.folder / "run.json"
         return _read_json(file) if file.is_file() else {}
 
-    def write_record(self, record: Mapping[str, Any]) -> None:
+    def write_record(self, record: Mapping[str, object]) -> None:
         """Replace `run.json`."""
         write_text(self.folder / "run.json", json.dumps(record, indent=2) + "\n")
 
@@ -375,7 +375,7 @@ class Run:
     def save(
         self,
         captured: Captured,
-        info: Mapping[str, Any],
+        info: Mapping[str, object],
         *,
         keep: Retention | None = None,
     ) -> Snapshot:
@@ -498,7 +498,7 @@ def _as_built(run: Run) -> Resolved:
     return run.resolved(overrides) if overrides else resolved
 
 
-def _without_pretrained(node: Mapping[str, Any], path: str) -> Iterator[str]:
+def _without_pretrained(node: Mapping[str, object], path: str) -> Iterator[str]:
     for key, value in node.items():
         if isinstance(value, Mapping):
             yield from _without_pretrained(value, f"{path}.{key}")
@@ -610,7 +610,7 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def _seal(document: Mapping[str, Any]) -> str:
+def _seal(document: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
@@ -704,7 +704,7 @@ def changes(old: Config, new: Config) -> list[Change]:
     ]
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -718,5 +718,5 @@ def _shown(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return list(value) if isinstance(value, tuple) else value

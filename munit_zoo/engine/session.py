@@ -392,7 +392,7 @@ class Session:
         finally:
             self.clock += time.perf_counter() - before
 
-    def _tell(self, what: str, *details: Any) -> None:
+    def _tell(self, what: str, *details: object) -> None:
         try:
             getattr(self.progress, what)(*details)
         except OSError:  # the terminal is gone, as after SIGHUP: there is nobody to tell

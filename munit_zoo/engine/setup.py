@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
@@ -43,6 +43,10 @@ from munit_zoo.models import Objective, Rehearsal, TranslationModel, assemble, t
 __all__ = ["Opening", "Rates", "Setup", "averaged", "open_training", "set_up"]
 
 
+class _Schedule(Protocol):
+    def factor(self, iteration: int, iterations: int) -> float: ...
+
+
 class Rates:
     """Learning rates: the config's, which optimizers are built with, times the schedule's factor.
 
@@ -50,7 +54,7 @@ class Rates:
     """
 
     def __init__(
-        self, optimizers: Sequence[torch.optim.Optimizer], schedule: Any, iterations: int
+        self, optimizers: Sequence[torch.optim.Optimizer], schedule: _Schedule, iterations: int
     ) -> None:
         self._optimizers = list(optimizers)
         self._initial = [[float(group["lr"]) for group in o.param_groups] for o in optimizers]

@@ -64,7 +64,7 @@ def listening() -> Iterator[Stop]:
         yield stop
         return
 
-    def ask(number: int, frame: Any) -> None:
+    def ask(number: int, frame: object) -> None:
         if stop.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.ask()
@@ -119,7 +119,7 @@ def together(
 class _Source:
     """Batches one by one; what ends them early is kept until it is asked for."""
 
-    def __init__(self, batches: Iterator[Any]) -> None:
+    def __init__(self, batches: Iterator[object]) -> None:
         self._batches = batches
         self.failure: DataError | None = None
 

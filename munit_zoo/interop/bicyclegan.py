@@ -127,7 +127,7 @@ def settings_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def config_of_options(
-    options: Mapping[str, Any], read: ReadNetworks, channels: tuple[int, int]
+    options: Mapping[str, object], read: ReadNetworks, channels: tuple[int, int]
 ) -> dict[str, Any]:
     """The sections of a config but MODEL.
 
@@ -315,7 +315,7 @@ def _told_by_critic(network: str, shapes: Shapes, options: Mapping[str, Any]) ->
 # Files
 
 
-def read_checkpoint(files: Iterable[Path], options: Mapping[str, Any]) -> ReadNetworks:
+def read_checkpoint(files: Iterable[Path], options: Mapping[str, object]) -> ReadNetworks:
     """The networks in some of its files, by the files' names: G, E, D, D2.
 
     options: of its `opt.txt`, for what names and shapes do not tell. Raises CheckpointError for

@@ -62,7 +62,7 @@ def load(path: Path) -> Any:
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {error}") from error
 
 
-def tensors_of(content: Any, label: str) -> dict[str, Tensor]:
+def tensors_of(content: object, label: str) -> dict[str, Tensor]:
     """A state_dict that is one network's, as its names were before data parallelism.
 
     Left out are `module.` in front of names, and the running statistics that instance norms of
@@ -106,7 +106,7 @@ def number(options: Mapping[str, Any], key: str) -> float:
     return float(value)
 
 
-def whole(options: Mapping[str, Any], key: str) -> int:
+def whole(options: Mapping[str, object], key: str) -> int:
     """An option that is a whole number of 0 or more. Raises CheckpointError where it is none."""
     value = number(options, key)
     if value < 0 or value != int(value):

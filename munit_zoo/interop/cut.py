@@ -87,7 +87,7 @@ def settings_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def config_of_options(options: Mapping[str, Any], channels: tuple[int, int]) -> dict[str, Any]:
+def config_of_options(options: Mapping[str, object], channels: tuple[int, int]) -> dict[str, Any]:
     """The sections of a config but MODEL, as `cyclegan.config_of_options`."""
     identity = bool(options["nce_idt"])
     nce = {
@@ -128,7 +128,7 @@ NAMES = {
 
 
 def read_checkpoint(
-    files: Iterable[Path], options: Mapping[str, Any] | None = None
+    files: Iterable[Path], options: Mapping[str, object] | None = None
 ) -> ReadNetworks:
     """The networks in some of its files, by the files' names: G, D, F.
 
@@ -155,7 +155,7 @@ def read_checkpoint(
 
 
 def _projection(
-    tensors: Mapping[str, Tensor], path: Path, options: Mapping[str, Any] | None
+    tensors: Mapping[str, Tensor], path: Path, options: Mapping[str, object] | None
 ) -> dict[str, Any]:
     """LAYERS and PROJECTOR_DIM of an F."""
     layers = PUBLISHED_LAYERS if options is None else settings_of_options(options)["LAYERS"]

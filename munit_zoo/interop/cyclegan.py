@@ -151,7 +151,7 @@ def _value(text: str) -> Any:
     return text
 
 
-def settings_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of_options(options: Mapping[str, object]) -> dict[str, Any]:
     """The nodes GENERATOR and DISCRIMINATOR of MODEL, as a config has them.
 
     options: by the original's names, typed as there. Raises CheckpointError for a network, norm or
@@ -168,7 +168,7 @@ def settings_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {"GENERATOR": generator, "DISCRIMINATOR": critic_of_options(options, norm)}
 
 
-def critic_of_options(options: Mapping[str, Any], norm: str) -> dict[str, Any]:
+def critic_of_options(options: Mapping[str, object], norm: str) -> dict[str, Any]:
     """The node DISCRIMINATOR, of a norm by our name."""
     layers = {"basic": 3, "n_layers": options["n_layers_D"], "pixel": None}
     kind = _known(options, "netD", layers)
@@ -180,14 +180,14 @@ def critic_of_options(options: Mapping[str, Any], norm: str) -> dict[str, Any]:
     }
 
 
-def init_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
+def init_of_options(options: Mapping[str, object]) -> dict[str, Any]:
     """The settings INIT and INIT_GAIN."""
     gain = number(options, "init_gain")
     return {"INIT": _known(options, "init_type", _INITS), "INIT_GAIN": gain}
 
 
 def config_of_options(
-    options: Mapping[str, Any], recipe: str, channels: tuple[int, int]
+    options: Mapping[str, object], recipe: str, channels: tuple[int, int]
 ) -> dict[str, Any]:
     """The sections of a config but MODEL, and what of MODEL is no network.
 
@@ -216,13 +216,13 @@ def config_of_options(
 _MODES = {"lsgan": "lsgan", "vanilla": "nsgan", "nonsaturating": "nsgan", "wgangp": "wgan"}
 
 
-def adversarial_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
+def adversarial_of_options(options: Mapping[str, object]) -> dict[str, Any]:
     """The term ADVERSARIAL: the discriminator's loss is the mean of both halves."""
     return {"NAME": _known(options, "gan_mode", _MODES), "WEIGHT": 1.0, "CRITIC_WEIGHT": 0.5}
 
 
 def training_of_options(
-    options: Mapping[str, Any], recipe: str, channels: tuple[int, int]
+    options: Mapping[str, object], recipe: str, channels: tuple[int, int]
 ) -> dict[str, Any]:
     """The sections DOMAINS, DATA, OPTIM and ENGINE.
 
@@ -480,7 +480,7 @@ def checked(files: Iterable[Path]) -> list[Path]:
 
 
 def read_checkpoint(
-    files: Iterable[Path], options: Mapping[str, Any] | None = None
+    files: Iterable[Path], options: Mapping[str, object] | None = None
 ) -> ReadNetworks:
     """The networks in some of its files, by the files' names: G_A, G_B, D_A, D_B, or G and D.
 

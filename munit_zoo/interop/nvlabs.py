@@ -76,7 +76,7 @@ def read_checkpoint(path: Path, kind: str) -> dict[str, Any]:
     return content
 
 
-def _kind_of(content: Mapping[str, Any]) -> str | None:
+def _kind_of(content: Mapping[str, object]) -> str | None:
     """`gen`, `dis` or `optimizer`; None for none of them."""
     if "gen" in content:
         return "optimizer"
@@ -96,7 +96,7 @@ def iteration_of(path: Path) -> int:
 
 
 def config_from_hyperparameters(
-    hyper: Mapping[str, Any], kind: str, *, source: str = "hyperparameters"
+    hyper: Mapping[str, object], kind: str, *, source: str = "hyperparameters"
 ) -> dict[str, Any]:
     """Our config tree for a reference YAML.
 
@@ -251,7 +251,7 @@ class _Reader:
     """Reads keys of a YAML tree and gathers what is wrong with them."""
 
     def __init__(
-        self, tree: Any, source: str, prefix: str = "", problems: list[Problem] | None = None
+        self, tree: object, source: str, prefix: str = "", problems: list[Problem] | None = None
     ) -> None:
         self.problems: list[Problem] = [] if problems is None else problems
         self.source, self.prefix = source, prefix

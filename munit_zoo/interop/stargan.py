@@ -110,7 +110,7 @@ def model_of_options(options: Mapping[str, Any], told: int) -> dict[str, Any]:
     return found
 
 
-def critic_of(options: Mapping[str, Any], told: int, size: int) -> dict[str, Any]:
+def critic_of(options: Mapping[str, object], told: int, size: int) -> dict[str, Any]:
     """The node DISCRIMINATOR, for files that hold none. told, size: as `config_of_options`."""
     return {
         "NAME": "stargan",
@@ -121,7 +121,7 @@ def critic_of(options: Mapping[str, Any], told: int, size: int) -> dict[str, Any
     }
 
 
-def schedule_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
+def schedule_of_options(options: Mapping[str, object]) -> dict[str, Any]:
     """OPTIM.SCHEDULE. In the last `num_iters_decay` iterations the rate falls by one
     num_iters_decay-th, but only each `lr_update_step` iterations: with 1000, hardly at all."""
     iterations, falling = whole(options, "num_iters"), whole(options, "num_iters_decay")

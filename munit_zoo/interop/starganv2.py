@@ -104,7 +104,7 @@ def read_options(path: Path) -> dict[str, Any]:
     return {str(name): _number_of(value) for name, value in content.items()}
 
 
-def _number_of(value: Any) -> Any:
+def _number_of(value: object) -> Any:
     """A value that is a number, as `1e-4` is, which YAML 1.1 takes for a word."""
     try:
         return float(value) if isinstance(value, str) else value
@@ -113,7 +113,7 @@ def _number_of(value: Any) -> Any:
 
 
 def config_of_options(
-    options: Mapping[str, Any], domains: int, *, size: int, high_pass: bool
+    options: Mapping[str, object], domains: int, *, size: int, high_pass: bool
 ) -> dict[str, Any]:
     """The sections of a config, of MODEL only the NAME.
 
@@ -326,7 +326,7 @@ def read_checkpoints(files: Iterable[Path]) -> ReadNetworks:
     )
 
 
-def _kind_of(content: Any) -> str | None:
+def _kind_of(content: object) -> str | None:
     """Which of its files holds this; None for none of them."""
     if not isinstance(content, Mapping) or not set(NETWORKS) - {"discriminator"} <= set(content):
         return None

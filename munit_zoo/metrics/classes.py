@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -115,7 +114,7 @@ class ClassScores:
     def evaluate(
         self,
         translator: Translator,
-        datasets: Mapping[str, Any],
+        datasets: Mapping[str, object],
         *,
         device: str = "cpu",
         progress: Progress | None = None,

@@ -107,11 +107,11 @@ class Fidelity:
     def evaluate(
         self,
         translator: Translator,
-        datasets: Mapping[str, Any],
+        datasets: Mapping[str, object],
         *,
         device: str = "cpu",
         progress: Progress | None = None,
-        training: Mapping[str, Any] | None = None,
+        training: Mapping[str, object] | None = None,
     ) -> Report:
         """Fidelity in each direction. training: the training images by domain, for REAL: train.
 

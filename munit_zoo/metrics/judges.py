@@ -348,7 +348,7 @@ def _augment(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor
     return x.clamp(-1, 1), torch.cat([shift, torch.zeros(count, 1)], dim=1)
 
 
-def _positions(factors: Any) -> Tensor:
+def _positions(factors: object) -> Tensor:
     return torch.stack(
         [torch.as_tensor(getattr(factors, name), dtype=torch.float32) for name in POSITIONS], dim=1
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -138,7 +138,7 @@ class LPIPSDiversity:
     def evaluate(
         self,
         translator: Translator,
-        datasets: Mapping[str, Any],
+        datasets: Mapping[str, object],
         *,
         device: str = "cpu",
         progress: Progress | None = None,

@@ -105,7 +105,7 @@ class Report:
         return "\n".join([f"### {self.title}", "", *lines, "", *[f"- {n}" for n in self.notes], ""])
 
 
-def as_json(value: Any) -> Any:
+def as_json(value: object) -> Any:
     """The same with null for what is not a number, for which JSON has no word."""
     if isinstance(value, Mapping):
         return {key: as_json(part) for key, part in value.items()}
@@ -203,8 +203,8 @@ def tabulated(
     scores: Scores,
     *,
     notes: Sequence[str] = (),
-    details: Mapping[str, Any] | None = None,
-    protocol: Mapping[str, Any] | None = None,
+    details: Mapping[str, object] | None = None,
+    protocol: Mapping[str, object] | None = None,
 ) -> Report:
     """A report whose table is its scores: a heading a direction, a row each, a column a score.
 

@@ -45,7 +45,7 @@ def draws(count: int, total: int, *keys: int | str) -> list[int]:
 
 
 def chosen_ways(
-    translator: Translator, datasets: Mapping[str, Any], ways: Sequence[str] | None = None
+    translator: Translator, datasets: Mapping[str, object], ways: Sequence[str] | None = None
 ) -> list[tuple[str, str]]:
     """The (source, target) domains to score: all that the translator knows, or those of `a2b`.
 

@@ -360,7 +360,7 @@ class _Direction:
                 found[f"leak_content_{name}"] = self._leak(pooled, self.factors, name)
         return found
 
-    def _leak(self, codes: Tensor, factors: Any, name: str) -> float:
+    def _leak(self, codes: Tensor, factors: object, name: str) -> float:
         classes = torch.as_tensor(getattr(factors, name))
         levels = self.target.levels(name)
         commonest = torch.bincount(classes[0::2], minlength=levels).argmax()
@@ -446,7 +446,7 @@ def _mean_cells(found: Mapping[str, float], datasets: Mapping[str, Any]) -> tupl
     return _cells(found, content, styles)
 
 
-def _content_encoder(translator: Any, source: str) -> Callable[[Tensor], Tensor] | None:
+def _content_encoder(translator: object, source: str) -> Callable[[Tensor], Tensor] | None:
     """The network that makes content codes of a domain's images, where there is one."""
     networks = getattr(translator, "networks", None)
     if not callable(networks):
@@ -517,7 +517,7 @@ def _joined(verdicts: Sequence[_Seen]) -> _Seen:
 
 
 def _confusion(
-    verdict: Verdict, factors: Any, target: FactoredDataset, kinds: int
+    verdict: Verdict, factors: object, target: FactoredDataset, kinds: int
 ) -> list[list[int]]:
     """Rows: the input's shape; columns: the translation's."""
     name = target.content_factors[0]

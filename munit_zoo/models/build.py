@@ -82,7 +82,7 @@ def create_model(config: Config) -> TranslationModel:
     return model
 
 
-def create_terms(config: Config, shapes: Mapping[str, Any]) -> list[Term]:
+def create_terms(config: Config, shapes: Mapping[str, object]) -> list[Term]:
     """The config's loss terms of non-zero weight.
 
     shapes: of the recipe's names, for criteria that ask for them (wired `shapes`).

@@ -100,7 +100,7 @@ class _Misplaced(Exception):
 def place_term(
     graph: Graph,
     name: str,
-    criterion: Any,
+    criterion: object,
     pairs: Sequence[Sequence[str]] | None,
     updates: Sequence[str] | None,
 ) -> tuple[Placed, list[tuple[str, str]]]:
@@ -139,7 +139,7 @@ def _sides(entries: Iterable[Entry]) -> tuple[Entry, ...]:
 
 
 def _adversarial(
-    graph: Graph, name: str, label: str, pairs: Any, updates: Sequence[str] | None
+    graph: Graph, name: str, label: str, pairs: object, updates: Sequence[str] | None
 ) -> Placed:
     """An adversarial term: where the recipe has it, or everywhere that a discriminator judges."""
     if pairs is not None:
@@ -192,7 +192,7 @@ def _comparing(
 
 
 def _entry_problems(
-    graph: Graph, criterion: Any, key: str, entry: Entry
+    graph: Graph, criterion: object, key: str, entry: Entry
 ) -> Iterator[tuple[str, str]]:
     """What is wrong with one entry of a term that compares tensors."""
     kind = criterion if isinstance(criterion, type) else type(criterion)
@@ -371,7 +371,7 @@ class UpdateStep(nn.Module):
     def __init__(
         self,
         networks: Iterable[nn.Module],
-        criteria: Mapping[str, Any],
+        criteria: Mapping[str, object],
         *,
         recompute: bool = False,
     ) -> None:
@@ -409,7 +409,7 @@ class Values:
     inputs: of the graph; a value for a name that the recipe computes stands in for all versions.
     """
 
-    def __init__(self, inputs: Mapping[str, Any]) -> None:
+    def __init__(self, inputs: Mapping[str, object]) -> None:
         self._inputs = dict(inputs)
         self.slots: dict[str, Any] = dict(inputs)
 
@@ -427,7 +427,7 @@ class Values:
             del self.slots[slot]
 
 
-def _call(criterion: Any, use: Use, arguments: Sequence[Any]) -> Tensor:
+def _call(criterion: Any, use: Use, arguments: Sequence[object]) -> Tensor:
     """A criterion's value, in full precision; a network inside it may compute in less."""
     wide = [_full(argument) for argument in arguments]
     has_network = isinstance(criterion, nn.Module) and any(True for _ in criterion.parameters())
@@ -486,7 +486,7 @@ def shape_of(value: Any, *, batch: bool = True) -> Any:
     return tuple(shape_of(part, batch=batch) for part in value)
 
 
-def check_shapes(objective: Objective, shapes: Mapping[str, Any]) -> None:
+def check_shapes(objective: Objective, shapes: Mapping[str, object]) -> None:
     """Raises GraphError where a criterion would compare tensors of different shapes.
 
     shapes: of the graph's names, batch size included.

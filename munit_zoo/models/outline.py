@@ -36,7 +36,7 @@ SIDE = 64
 """Side of images where nothing asks for another."""
 
 
-def example_domains(recipe: Any) -> tuple[Domain, ...]:
+def example_domains(recipe: type) -> tuple[Domain, ...]:
     """Domains to build a recipe for: its own letters, or three where it is for any number."""
     return tuple(Domain(name) for name in Graph(recipe).letters or ("a", "b", "c"))
 
@@ -121,7 +121,7 @@ class _Penalty(NamesLoss):
 class _Adversarial(AdversarialLoss):
     """Linear in logits of any shape."""
 
-    def generator(self, fakes: Any) -> Tensor:
+    def generator(self, fakes: object) -> Tensor:
         return _projected(fakes)
 
     def discriminator(self, fakes: Any, reals: Any) -> Tensor:

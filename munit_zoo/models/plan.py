@@ -261,7 +261,7 @@ class _Late:
     def __init__(self, make: Callable[[], nn.Module]) -> None:
         self._make = make
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: object) -> Any:
         return self._make()(*arguments)
 
     def __getattr__(self, name: str) -> Any:
@@ -278,7 +278,7 @@ class _Versions:
         uses: Sequence[Use],
         made: list[_Value],
         latest: Mapping[str, _Value],
-        versions: dict[Any, _Value],
+        versions: dict[object, _Value],
         stepped: Mapping[str, int],
         draws: Mapping[str, int],
     ) -> None:

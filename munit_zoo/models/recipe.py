@@ -45,13 +45,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Network(Protocol):
     """A network as tensor methods call it: tensors, or lists of them, to a tensor."""
 
-    def __call__(self, *inputs: Any) -> Tensor: ...
+    def __call__(self, *inputs: object) -> Tensor: ...
 
 
 class Judge(Protocol):
     """A discriminator as tensor methods call it: to a list of logits, one tensor a scale."""
 
-    def __call__(self, *inputs: Any) -> list[Tensor]: ...
+    def __call__(self, *inputs: object) -> list[Tensor]: ...
 
 
 def tensor(method: F) -> F:

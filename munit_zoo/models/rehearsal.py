@@ -58,7 +58,7 @@ class _Spy:
     def __init__(self, network: nn.Module, note: Callable[[], None]) -> None:
         self._network, self._note = network, note
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: object) -> Any:
         self._note()
         return self._network(*arguments)
 

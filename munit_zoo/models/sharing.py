@@ -40,10 +40,10 @@ def impurities(networks: nn.Module) -> Iterator[Impurities]:
     chance = _Chance()
     names = {module: name for name, module in networks.named_modules()}
 
-    def enter(module: nn.Module, _: Any) -> None:
+    def enter(module: nn.Module, _: object) -> None:
         chance.inside.append(names[module])
 
-    def leave(*_: Any) -> None:
+    def leave(*_: object) -> None:
         chance.inside.pop()
 
     hooks = [module.register_forward_pre_hook(enter) for module in names]
@@ -78,7 +78,7 @@ class _Chance(TorchDispatchMode):
         self.found: list[str] = []
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+        self, func: Any, types: object, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         # attention is marked as random for its dropout, which its modules leave at 0 or apply apart
         if torch.Tag.nondeterministic_seeded in func.tags and "attention" not in func.name():

@@ -265,7 +265,7 @@ class Translator:
             "or example images (K, C, H, W)"
         )
 
-    def _no_styles(self, styles: Any, latents: Tensor | None, paired: bool) -> None:
+    def _no_styles(self, styles: object, latents: Tensor | None, paired: bool) -> None:
         if isinstance(styles, Tensor) or latents is not None or paired:
             raise UsageError(
                 f"{type(self.model).__name__} has no styles: one image, one translation; leave "

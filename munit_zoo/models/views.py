@@ -27,7 +27,7 @@ class View:
 
     def __init__(
         self,
-        recipe: Any,
+        recipe: object,
         paths: Mapping[str, nn.Module],
         exchanged: bool,
         choose: Choose,

@@ -237,7 +237,7 @@ def _version_of(found: Any) -> str:
     return str(version or _folder(found)[1])
 
 
-def _folder(found: Any) -> tuple[str, str]:
+def _folder(found: object) -> tuple[str, str]:
     """Name and version as the folder `name-version.dist-info` has them."""
     stem = os.path.splitext(os.path.basename(str(getattr(found, "_path", ""))))[0]
     name, _, version = stem.partition("-")

@@ -65,7 +65,7 @@ class Factory:
     name: str = ""
     place: str = ""
 
-    def __call__(self, *wired: Any) -> Any:
+    def __call__(self, *wired: object) -> Any:
         if not self.place:
             return self._build(*wired)
         try:
@@ -75,7 +75,7 @@ class Factory:
                 error.place = self.place
             raise
 
-    def _build(self, *wired: Any) -> Any:
+    def _build(self, *wired: object) -> Any:
         if self.contract is None:
             return self.component(*wired, **self.settings)
         label = f"{self.contract.kind} {self.name!r}"
@@ -201,7 +201,9 @@ class Registry:
                     continue
         return {entry.qualified: error for entry, error in self._broken.items()}
 
-    def factory(self, choice: str | type | SlotDefault | Callable[..., Any]) -> Callable[..., Any]:
+    def factory(
+        self, choice: str | type | SlotDefault | Callable[..., object]
+    ) -> Callable[..., Any]:
         """A callable that builds the chosen component from its wired arguments.
 
         choice: a name, a slot's default, a class, or any callable (returned as it is).
@@ -218,7 +220,7 @@ class Registry:
             f"{self.contract.call}"
         )
 
-    def bind(self, name: str, **settings: Any) -> Factory:
+    def bind(self, name: str, **settings: object) -> Factory:
         """The named component with settings bound; slots among them by name, class or callable."""
         component, signature = self._use(self.entry(name))
         known = {setting.name: setting for setting in signature.settings.values()}

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from munit_zoo.errors import ContractError
 from munit_zoo.registry._slots import Slot, SlotDefault
@@ -101,7 +101,7 @@ def read_signature(component: type, label: str) -> Signature:
     return Signature(tuple(wired), MappingProxyType(settings))
 
 
-def _configurable(annotation: Any) -> bool:
+def _configurable(annotation: object) -> bool:
     """Whether a config can hold a value of a type, and hold it frozen."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:

@@ -92,7 +92,7 @@ K = TypeVar("K", bound=_Kind)
 class Slot(Generic[K]):
     """Type of a keyword-only parameter that takes a sub-component of kind K."""
 
-    def __call__(self, *wired: Any) -> Any:
+    def __call__(self, *wired: object) -> Any:
         raise TypeError("Slot is a type annotation; pass the value through REGISTRY.factory first")
 
     @staticmethod
@@ -111,7 +111,7 @@ class SlotDefault:
     name: str
     settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
 
-    def __call__(self, *wired: Any) -> Any:
+    def __call__(self, *wired: object) -> Any:
         raise TypeError(
             f"slot({self.name!r}) is only a default; turn it into a factory first, "
             "as in `norm = NORMS.factory(norm)`"

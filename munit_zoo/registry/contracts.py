@@ -134,7 +134,7 @@ _LOSS_METHODS = {
 }
 
 
-def _loss_rule(loss: Any, label: str) -> None:
+def _loss_rule(loss: object, label: str) -> None:
     """What the attributes of a loss's class, and of an instance, say of how it is called."""
     contract = getattr(loss, "contract", None)
     if contract in ("pair", "named"):
@@ -172,7 +172,7 @@ def _contract(
     methods: tuple[str, ...] = (),
     attributes: tuple[str, ...] = (),
     base: str = "",
-    rule: Callable[[Any, str], None] | None = None,
+    rule: Callable[[object, str], None] | None = None,
 ) -> Contract:
     """A row of the table of kinds. ours: only the package itself fills it."""
     group = None if ours else f"munit_zoo.{plural}"

@@ -31,11 +31,11 @@ Run = Callable[[str, str, Mapping[str, Any]], None]
 # Modules
 
 
-def _defaults(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _defaults(kind: str, name: str, settings: Mapping[str, object]) -> None:
     subject_of(kind, name, settings)
 
 
-def _shapes(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _shapes(kind: str, name: str, settings: Mapping[str, object]) -> None:
     for tensor in tensors(_checked(subject_of(kind, name, settings))):
         if tensor.dtype != torch.float32:
             fail(f"returns {tensor.dtype} for float32 inputs")
@@ -43,7 +43,7 @@ def _shapes(kind: str, name: str, settings: Mapping[str, Any]) -> None:
             fail("returns numbers that are not finite for standard normal inputs")
 
 
-def _gradient(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _gradient(kind: str, name: str, settings: Mapping[str, object]) -> None:
     subject = subject_of(kind, name, settings)
     subject.module.train()
     inputs = [t.requires_grad_() for t in tensors(subject.inputs) if t.is_floating_point()]
@@ -67,20 +67,20 @@ def _gradient(kind: str, name: str, settings: Mapping[str, Any]) -> None:
         fail("no gradient reaches its inputs: is something detached?")
 
 
-def _derivatives(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _derivatives(kind: str, name: str, settings: Mapping[str, object]) -> None:
     with _default_dtype(torch.float64):
         subject = subject_of(kind, name, settings)
         subject.module.train(not getattr(subject.module, "detaches", False))
         check_gradients(subject)
 
 
-def _updates(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _updates(kind: str, name: str, settings: Mapping[str, object]) -> None:
     subject = subject_of(kind, name, settings)
     subject.module.train()
     _iteration(subject).check_gradients()
 
 
-def _translates(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _translates(kind: str, name: str, settings: Mapping[str, object]) -> None:
     _iteration(subject_of(kind, name, settings)).check_translations()
 
 
@@ -90,7 +90,7 @@ def _iteration(subject: Subject) -> Iteration:
     return subject.call
 
 
-def _state(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _state(kind: str, name: str, settings: Mapping[str, object]) -> None:
     first = subject_of(kind, name, settings)
     with torch.no_grad():
         for parameter in first.module.parameters():
@@ -108,7 +108,7 @@ def _state(kind: str, name: str, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _deterministic(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _deterministic(kind: str, name: str, settings: Mapping[str, object]) -> None:
     outputs = []
     for _ in range(2):
         subject = subject_of(kind, name, settings)
@@ -121,7 +121,7 @@ def _deterministic(kind: str, name: str, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _meta(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _meta(kind: str, name: str, settings: Mapping[str, object]) -> None:
     where = kind, name, settings
     advice = (
         "make tensors on the inputs' device and read no values (.item(), .tolist(), if tensor:) "
@@ -137,7 +137,7 @@ def _meta(kind: str, name: str, settings: Mapping[str, Any]) -> None:
         _checked(replace(subject, inputs=_on_meta(subject.inputs)))
 
 
-def _modes(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _modes(kind: str, name: str, settings: Mapping[str, object]) -> None:
     subject = subject_of(kind, name, settings)
     for training in (True, False):
         subject.module.train(training)
@@ -153,7 +153,7 @@ def _modes(kind: str, name: str, settings: Mapping[str, Any]) -> None:
         fail("in evaluation mode the output depends on chance: use self.training")
 
 
-def _compiles(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _compiles(kind: str, name: str, settings: Mapping[str, object]) -> None:
     import torch._dynamo
 
     torch._dynamo.reset()
@@ -175,7 +175,7 @@ def _compiles(kind: str, name: str, settings: Mapping[str, Any]) -> None:
         fail("compiled, it computes something else")
 
 
-def _double(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _double(kind: str, name: str, settings: Mapping[str, object]) -> None:
     where = kind, name, settings
     advice = "create tensors with the input's dtype"
     with _advised(where, "fails in float64", advice), _default_dtype(torch.float64):
@@ -185,7 +185,7 @@ def _double(kind: str, name: str, settings: Mapping[str, Any]) -> None:
         fail(f"returns {wrong[0]} for float64 inputs: {advice}")
 
 
-def _autocast(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _autocast(kind: str, name: str, settings: Mapping[str, object]) -> None:
     where = kind, name, settings
     subject = subject_of(*where)
     with (
@@ -197,7 +197,7 @@ def _autocast(kind: str, name: str, settings: Mapping[str, Any]) -> None:
         fail("is not finite under bf16 autocast: do delicate sums in float32")
 
 
-def _config(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _config(kind: str, name: str, settings: Mapping[str, object]) -> None:
     node = _resolved(kind, name, settings)
     written = parse_text(dump(node.plain()), "its config").plain()
     try:
@@ -209,13 +209,13 @@ def _config(kind: str, name: str, settings: Mapping[str, Any]) -> None:
         fail("a config of it does not read back as written: are its defaults of their types?")
 
 
-def _pickles(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _pickles(kind: str, name: str, settings: Mapping[str, object]) -> None:
     node = _resolved(kind, name, settings)
     if pickle.loads(pickle.dumps(node)) != node:
         fail("its config does not survive pickling")
 
 
-def _resolved(kind: str, name: str, settings: Mapping[str, Any]) -> Config:
+def _resolved(kind: str, name: str, settings: Mapping[str, object]) -> Config:
     of_a_recipe = ("recipe", "reads") if kind == "loss" else ()
     keys = {k.upper(): _written(v) for k, v in settings.items() if k not in of_a_recipe}
     try:
@@ -224,7 +224,7 @@ def _resolved(kind: str, name: str, settings: Mapping[str, Any]) -> Config:
         raise ConformanceError(str(error)) from error
 
 
-def _written(value: Any) -> Any:
+def _written(value: object) -> Any:
     """A setting as a config writes it."""
     if isinstance(value, SlotDefault):
         return {
@@ -263,13 +263,13 @@ del _MODEL_CHECKS["gradient is its derivative in either layout"]
 # Datasets
 
 
-def _dataset(kind: str, name: str, settings: Mapping[str, Any]) -> Any:
+def _dataset(kind: str, name: str, settings: Mapping[str, object]) -> Any:
     dataset = build(kind, name, settings, DOMAINS[0], "train")
     dataset.prepare()
     return dataset
 
 
-def _image(image: Any, method: str) -> Tensor:
+def _image(image: object, method: str) -> Tensor:
     """An image that a dataset returned, as it must be."""
     if not isinstance(image, Tensor):
         fail(f"{method}() returns {type(image).__name__}; a torch tensor is due")
@@ -289,7 +289,7 @@ def _size(dataset: Any) -> tuple[int, int]:
     return size
 
 
-def _dataset_samples(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _dataset_samples(kind: str, name: str, settings: Mapping[str, object]) -> None:
     dataset = _dataset(kind, name, settings)
     if not len(dataset):
         fail("has no image: name some in the test: checks('dataset', name, root='…')")
@@ -299,7 +299,7 @@ def _dataset_samples(kind: str, name: str, settings: Mapping[str, Any]) -> None:
     _image(dataset.test(0), "test")
 
 
-def _dataset_chance(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _dataset_chance(kind: str, name: str, settings: Mapping[str, object]) -> None:
     dataset = _dataset(kind, name, settings)
     first, second = (_image(dataset.train(0, np.random.default_rng(1)), "train") for _ in range(2))
     if not torch.equal(first, second):
@@ -308,7 +308,7 @@ def _dataset_chance(kind: str, name: str, settings: Mapping[str, Any]) -> None:
         fail("test() depends on chance")
 
 
-def _dataset_lazy(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _dataset_lazy(kind: str, name: str, settings: Mapping[str, object]) -> None:
     dataset = build(kind, name, settings, DOMAINS[0], "train")
     try:
         pickled = pickle.loads(pickle.dumps(dataset))
@@ -322,7 +322,7 @@ def _dataset_lazy(kind: str, name: str, settings: Mapping[str, Any]) -> None:
         fail("`size` is not known before prepare()")
 
 
-def _dataset_words(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _dataset_words(kind: str, name: str, settings: Mapping[str, object]) -> None:
     dataset = _dataset(kind, name, settings)
     try:
         json.dumps(dataset.describe())
@@ -332,7 +332,7 @@ def _dataset_words(kind: str, name: str, settings: Mapping[str, Any]) -> None:
         fail("name() returns no str")
 
 
-def _dataset_labels(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _dataset_labels(kind: str, name: str, settings: Mapping[str, object]) -> None:
     """What a dataset may know of its images beside their domain: labels, and scenes."""
     dataset = _dataset(kind, name, settings)
     names = getattr(dataset, "label_names", ())
@@ -369,7 +369,7 @@ _DATASET_CHECKS: dict[str, Run] = {
 # Metrics, optimizers, schedules
 
 
-def _builds(kind: str, name: str, settings: Mapping[str, Any]) -> None:
+def _builds(kind: str, name: str, settings: Mapping[str, object]) -> None:
     component = build(kind, name, settings)
     if kind == "metric":
         call = "evaluate(translator, datasets, device=…, progress=…)"
@@ -414,7 +414,9 @@ def _checked(subject: Subject) -> Any:
 
 
 @contextmanager
-def _advised(where: tuple[str, str, Mapping[str, Any]], what: str, advice: str) -> Iterator[None]:
+def _advised(
+    where: tuple[str, str, Mapping[str, object]], what: str, advice: str
+) -> Iterator[None]:
     """Gives advice on a failure in the block, unless the component fails without it, too."""
     try:
         yield
@@ -441,14 +443,14 @@ def _on_meta(value: Any) -> Any:
     return type(value)(map(_on_meta, value))
 
 
-def _total(output: Any) -> Tensor:
+def _total(output: object) -> Tensor:
     # weighted, since what is normalised sums to a constant
     return torch.stack(
         [(t * torch.linspace(0.5, 1.5, t.numel()).view(t.shape)).sum() for t in tensors(output)]
     ).sum()
 
 
-def _same(first: Any, second: Any, tolerance: float = 0.0) -> bool:
+def _same(first: object, second: object, tolerance: float = 0.0) -> bool:
     ones, others = tensors(first), tensors(second)
     if [(t.shape, t.dtype) for t in ones] != [(t.shape, t.dtype) for t in others]:
         return False

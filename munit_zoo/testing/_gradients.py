@@ -203,7 +203,7 @@ def _sums(terms: Sequence[Tensor]) -> Tensor:
     return torch.stack([t.sum() for t in terms])
 
 
-def _floating(value: Any) -> list[Tensor]:
+def _floating(value: object) -> list[Tensor]:
     return [t for t in tensors(value) if _is_floating(t)]
 
 

@@ -42,7 +42,7 @@ class Check:
         return f"{self.kind}:{self.component}:{self.name}"
 
 
-def checks(kind: str, name: str, **settings: Any) -> list[Check]:
+def checks(kind: str, name: str, **settings: object) -> list[Check]:
     """The checks of a component.
 
     settings: its keys, in lower case, where the defaults do not do (a folder for a dataset); slots
@@ -63,7 +63,7 @@ def checks(kind: str, name: str, **settings: Any) -> list[Check]:
     ]
 
 
-def check_component(kind: str, name: str, **settings: Any) -> None:
+def check_component(kind: str, name: str, **settings: object) -> None:
     """Run all checks of a component.
 
     Raises ConformanceError that lists what fails; what fails several of them is said once.
@@ -79,7 +79,7 @@ def check_component(kind: str, name: str, **settings: Any) -> None:
 
 
 def checks_of(
-    distribution: str, settings: Mapping[str, Mapping[str, Any]] | None = None
+    distribution: str, settings: Mapping[str, Mapping[str, object]] | None = None
 ) -> list[Check]:
     """The checks of every component that an installed distribution's entry points name.
 

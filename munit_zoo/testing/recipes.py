@@ -203,7 +203,7 @@ def computed_names(recipe: str, random: Random) -> dict[str, Any]:
     return {name: detached(value) for name, value in values.items()}
 
 
-def _looked_at(name: str, settings: Mapping[str, Any]) -> tuple[TranslationModel, Look]:
+def _looked_at(name: str, settings: Mapping[str, object]) -> tuple[TranslationModel, Look]:
     """A recipe on the default device, and what a look at its like on `meta` showed."""
     recipe: Any = REGISTRIES["model"].get(name)
     domains = example_domains(recipe)

@@ -93,7 +93,7 @@ def fail(message: str, cause: BaseException | None = None) -> NoReturn:
     raise ConformanceError(message) from cause
 
 
-def build(kind: str, name: str, settings: Mapping[str, Any], *wired: Any) -> Any:
+def build(kind: str, name: str, settings: Mapping[str, object], *wired: object) -> Any:
     """The component. Raises ConformanceError where it cannot be built."""
     try:
         known = REGISTRIES[kind].signature(name).settings.values()
@@ -115,7 +115,7 @@ def build(kind: str, name: str, settings: Mapping[str, Any], *wired: Any) -> Any
 def subject_of(
     kind: str,
     name: str,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     measures: Measures | None = None,
     random: Callable[..., Tensor] | None = None,
 ) -> Subject:
@@ -181,7 +181,7 @@ def takes(method: Callable[..., Any], rule: str, *arguments: Any, **named: Any) 
         fail(f"{rule}: {error}", error)
 
 
-def tensors(value: Any) -> list[Tensor]:
+def tensors(value: object) -> list[Tensor]:
     """All tensors in a nest of maps and lists."""
     if isinstance(value, Tensor):
         return [value]
@@ -192,7 +192,7 @@ def tensors(value: Any) -> list[Tensor]:
     return []
 
 
-def _module(kind: str, name: str, settings: Mapping[str, Any], *wired: Any) -> Any:
+def _module(kind: str, name: str, settings: Mapping[str, object], *wired: object) -> Any:
     module = build(kind, name, settings, *wired)
     if not isinstance(module, nn.Module):
         fail("is no nn.Module; subclass it")
@@ -201,7 +201,7 @@ def _module(kind: str, name: str, settings: Mapping[str, Any], *wired: Any) -> A
     return module
 
 
-def _whole(module: Any, attribute: str, least: int, default: Any = None) -> int:
+def _whole(module: object, attribute: str, least: int, default: object = None) -> int:
     value = getattr(module, attribute, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         fail(f"sets self.{attribute} to {value!r}; an int of at least {least} is due")
@@ -315,7 +315,7 @@ def _discriminator(part: _Part) -> Subject:
     takes(discriminator.forward, f"a discriminator is called as {_called(domains)}", *inputs)
     count = part.of.batch
 
-    def check(logits: Any) -> None:
+    def check(logits: object) -> None:
         if not isinstance(logits, list) or not logits:
             fail(f"returns {type(logits).__name__}; a list of logits is due, one tensor a scale")
         for scale, judged in enumerate(logits):
@@ -427,7 +427,7 @@ KINDS: dict[str, Any] = {
 
 
 def _of_shape(expected: tuple[int, ...], rule: str) -> Callable[[Any], None]:
-    def check(output: Any) -> None:
+    def check(output: object) -> None:
         if not isinstance(output, Tensor):
             fail(f"returns no tensor ({type(output).__name__}); forward must return one: {rule}")
         if tuple(output.shape) != expected:

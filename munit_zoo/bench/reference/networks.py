@@ -298,7 +298,7 @@ class MunitGenerator(nn.Module):
 class UnitGenerator(nn.Module):
     """One domain's encoder, to the mean of its latent, and decoder."""
 
-    def __init__(self, channels: int, gen: Mapping[str, Any]) -> None:
+    def __init__(self, channels: int, gen: Mapping[str, object]) -> None:
         super().__init__()
         self.enc = _content_encoder(channels, gen)
         self.dec = _decoder(channels, gen, "in")

@@ -22,7 +22,7 @@ Kind = Literal["munit", "unit"]
 # Defaults
 
 
-def completed(gen: Mapping[str, Any]) -> dict[str, Any]:
+def completed(gen: Mapping[str, object]) -> dict[str, Any]:
     """Hyperparameters of the generators with all defaults."""
     full = {"dim": 64, "mlp_dim": 256, "style_dim": 8, "activ": "relu", "n_downsample": 2}
     full |= {"n_res": 4, "pad_type": "reflect", "up_kernel_size": 5, "style_n_downsample": 4}
@@ -143,13 +143,13 @@ def hyperparameters_of(config: Config) -> tuple[dict[str, Any], Kind]:
     return hyper, kind
 
 
-def _described(hyper: Mapping[str, Any], kind: str) -> dict[str, Any]:
+def _described(hyper: Mapping[str, object], kind: str) -> dict[str, Any]:
     """Leaves of the config that hyperparameters stand for."""
     tree = nvlabs.config_from_hyperparameters(hyper, kind, source="the 2018 reference")
     return dict(_leaves(resolve_data(tree, origin="the 2018 reference").config))
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted paths and values, in order."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -163,7 +163,7 @@ def _weight_of(leaves: Mapping[str, Any], path: str) -> float:
     return float(leaves[".".join([*path.split(".")[:2], "WEIGHT"])])
 
 
-def _foreign(path: str, value: Any, default: Any = None) -> UsageError:
+def _foreign(path: str, value: object, default: object = None) -> UsageError:
     needed = "it left out" if default is None else f"the default there ({default!r})"
     return UsageError(
         f"{path} is {value!r}, which the 2018 implementation does not have: the reference arm "
