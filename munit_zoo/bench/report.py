@@ -102,7 +102,7 @@ class Result:
     interrupted: it was ended before all arms were measured.
     """
 
-    environment: Mapping[str, Any]
+    environment: Mapping[str, object]
     peaks: Mapping[str, float]
     rows: tuple[Row, ...]
     interrupted: bool = False

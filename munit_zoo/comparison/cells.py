@@ -203,6 +203,6 @@ class _Told(Silent):
 
 def _asked(plan: Plan, cell: Cell) -> str:
     """Digest of the scores that a plan asks of a cell."""
-    asked: dict[str, Any] = {"metrics": cell.config.METRICS.plain()}
+    asked: dict[str, object] = {"metrics": cell.config.METRICS.plain()}
     asked |= {"seeds": list(plan.metric_seeds), "on": list(plan.scored_on)}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -104,7 +104,7 @@ class Plan:
     variants: tuple[Variant, ...]
     seeds: tuple[int, ...]
     cells: tuple[Cell, ...]
-    metrics: Mapping[str, Any] | None
+    metrics: Mapping[str, object] | None
     metric_seeds: tuple[int, ...]
     columns: tuple[str, ...]
     scored_on: tuple[str, ...] = ()

@@ -35,7 +35,7 @@ __all__ = [
     "of_settings",
 ]
 
-MISSING: Any = object()
+MISSING: object = object()
 LARGEST_INTEGER = 2**63 - 1
 LARGEST_NUMBER = 3.4028234663852886e38
 
@@ -44,8 +44,8 @@ LARGEST_NUMBER = 3.4028234663852886e38
 class Value:
     """One value of a type, with its default (MISSING where it must be given)."""
 
-    annotation: Any
-    default: Any = MISSING
+    annotation: object
+    default: object = MISSING
 
     @property
     def is_map(self) -> bool:
@@ -93,7 +93,7 @@ class Component:
     """
 
     kind: str
-    default: Any = None
+    default: object = None
     own: Mapping[str, Schema] = field(default_factory=dict)
 
 
@@ -115,7 +115,7 @@ class MapOf:
 
     item: Schema
     what: str
-    default: Mapping[str, Any] = field(default_factory=dict)
+    default: Mapping[str, object] = field(default_factory=dict)
     inherits: str = ""
     listed: bool = False
 

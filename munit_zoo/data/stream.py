@@ -323,7 +323,7 @@ class _Samples(TorchDataset[Any]):
     def __init__(self, plan: _Plan, seed: int, batch_size: int, first: int, count: int) -> None:
         self.plan, self.seed, self.batch_size = plan, seed, batch_size
         self.first, self.count = first, count
-        self._orders: dict[str, tuple[int, NDArray[Any]]] = {}
+        self._orders: dict[str, tuple[int, NDArray[np.int64]]] = {}
 
     def __getitem__(self, iteration: int) -> dict[str, Tensor] | str:
         plan = self.plan

@@ -123,7 +123,7 @@ def _require_compiler(how: str) -> None:
         )
 
 
-def set_rate(group: dict[str, Any], rate: float) -> None:
+def set_rate(group: dict[str, object], rate: float) -> None:
     """The learning rate of an optimizer's group; in place where a CUDA graph reads it."""
     if isinstance(group["lr"], Tensor):
         group["lr"].fill_(rate)

@@ -62,11 +62,11 @@ class System:
     project: str
     recipe: str
     networks: Mapping[str, str]
-    defaults: Mapping[str, Any]
+    defaults: Mapping[str, object]
     options: Callable[[Path], dict[str, Any]]
     read: Callable[[Sequence[Path], Mapping[str, Any]], ReadNetworks]
     config: Callable[[Mapping[str, Any], ReadNetworks], dict[str, Any]]
-    nodes: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    nodes: Callable[[Mapping[str, object]], Mapping[str, object]]
     notes: Callable[[Mapping[str, Any], ReadNetworks, Config], list[str]]
     plugin: str | None = None
     models: tuple[str, ...] = ()

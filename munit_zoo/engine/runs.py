@@ -680,8 +680,8 @@ class Change:
     """
 
     key: str
-    before: Any
-    after: Any
+    before: object
+    after: object
     free: bool
 
     def __str__(self) -> str:

@@ -95,7 +95,7 @@ class Average:
         others: Iterable[nn.Module] = (),
         warm_up: bool = True,
     ) -> None:
-        blanks: dict[int, Any] = {id(network): nn.Module() for network in others}
+        blanks: dict[int, object] = {id(network): nn.Module() for network in others}
         self.model: Any = copy.deepcopy(model, blanks).requires_grad_(False).eval()
         self.warm_up, self.updates = warm_up, 0
         self._groups: dict[float, tuple[list[Tensor], list[Tensor]]] = {}

@@ -139,7 +139,7 @@ class Trainer:
         self._weights: dict[tuple[str, bool], Tensor] = {
             key: torch.ones((), device=fabric.device) for key in objective.weights(0, 1)
         }
-        self._recorded: dict[Any, GraphedStep] | None = None
+        self._recorded: dict[object, GraphedStep] | None = None
         self.scalers: dict[str, GradScaler] = {}
         if is_half(fabric):
             device = fabric.device.type

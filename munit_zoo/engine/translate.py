@@ -128,7 +128,7 @@ def translate_files(
         )
     sizes = _Sizes(config, domains[way[0]])
     rows: list[list[Tensor]] = []
-    records: list[dict[str, Any]] = []
+    records: list[dict[str, object]] = []
     with _all_or_nothing(folder) as staging:
         for index, (name, file) in enumerate(found):
             pixels, image = reader.read(file)

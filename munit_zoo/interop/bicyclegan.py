@@ -98,7 +98,7 @@ def settings_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
         }
 
     encoder, halvings = _known(options, "netE", _ENCODERS)
-    nodes: dict[str, Any] = {
+    nodes: dict[str, object] = {
         "GENERATOR": {
             "NAME": "styled_unet",
             "LEVELS": _known(options, "netG", _GENERATORS),

@@ -27,7 +27,7 @@ __all__ = [
     "settings_of_options",
 ]
 
-DEFAULTS: Mapping[str, Any] = {
+DEFAULTS: Mapping[str, object] = {
     **cyclegan.SHARED,
     "dataroot": "data/horse2zebra",
     "CUT_mode": "CUT",

@@ -46,7 +46,7 @@ __all__ = [
     "training_of_options",
 ]
 
-SHARED: Mapping[str, Any] = {
+SHARED: Mapping[str, object] = {
     "batch_size": 1,
     "beta1": 0.5,
     "crop_size": 256,
@@ -66,7 +66,7 @@ SHARED: Mapping[str, Any] = {
     "no_flip": False,
 }
 """Options of both, unless given."""
-CYCLEGAN: Mapping[str, Any] = {
+CYCLEGAN: Mapping[str, object] = {
     **SHARED,
     "dataroot": "data/horse2zebra",
     "gan_mode": "lsgan",
@@ -79,7 +79,7 @@ CYCLEGAN: Mapping[str, Any] = {
     "pool_size": 50,
 }
 """Options of CycleGAN, unless given."""
-PIX2PIX: Mapping[str, Any] = {
+PIX2PIX: Mapping[str, object] = {
     **SHARED,
     "dataroot": "data/facades",
     "gan_mode": "vanilla",
@@ -489,7 +489,7 @@ def read_checkpoint(
     Raises CheckpointError for files that cannot be read, are of another form or do not fit.
     """
     files = checked(files)
-    nodes: dict[str, dict[str, Any]] = {}
+    nodes: dict[str, dict[str, object]] = {}
     weights: dict[str, dict[str, Tensor]] = {}
     channels: dict[str, tuple[int | None, int | None]] = {}
     for path in files:

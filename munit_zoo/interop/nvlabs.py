@@ -157,7 +157,7 @@ def config_from_hyperparameters(
         "WEIGHT_DECAY": reader.number("weight_decay", 1e-4),
     }
     policy = reader.get("lr_policy", "constant", choices=("constant", "step"))
-    schedule: dict[str, Any] = {"NAME": "constant"}
+    schedule: dict[str, object] = {"NAME": "constant"}
     if policy == "step":
         schedule = {
             "NAME": "step",

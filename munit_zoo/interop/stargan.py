@@ -29,7 +29,7 @@ __all__ = [
     "settings_of_weights",
 ]
 
-DEFAULTS: Mapping[str, Any] = {
+DEFAULTS: Mapping[str, object] = {
     "attr_path": "data/celeba/list_attr_celeba.txt",
     "batch_size": 16,
     "beta1": 0.5,

@@ -45,7 +45,7 @@ NETWORKS = {
 PUBLISHED = {"channel_budget": 2**14, "max_conv_dim": 512, "mapping_width": 512}
 """What the original has no options for."""
 
-DEFAULTS: Mapping[str, Any] = {
+DEFAULTS: Mapping[str, object] = {
     "batch_size": 8,
     "beta1": 0.0,
     "beta2": 0.99,
@@ -284,7 +284,7 @@ def read_checkpoints(files: Iterable[Path]) -> ReadNetworks:
     """
     live: ReadNetworks | None = None
     average: ReadNetworks | None = None
-    states: Mapping[str, Any] | None = None
+    states: Mapping[str, object] | None = None
     files = list(files)
     iterations = {m[1] for path in files if (m := re.match(r"(\d+)_", path.name))}
     if len(iterations) > 1:

@@ -125,7 +125,7 @@ class ShapesMetric:
             realism[name].to(device)
         rows: list[Row] = []
         scores: dict[str, dict[str, dict[str, float]]] = {}
-        confusion: dict[str, Any] = {}
+        confusion: dict[str, object] = {}
         notes: list[str] = []
         ways = [(s, t) for s in datasets for t in datasets if s != t]
         ways = [way for way in ways if way in getattr(translator, "ways", ways)]

@@ -136,7 +136,7 @@ class ClassifierCard:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     accuracy: float
-    trained: Mapping[str, Any]
+    trained: Mapping[str, object]
 
 
 class Classifier(nn.Module):

@@ -268,7 +268,7 @@ class Objective:
             )
             for index, uses in enumerate(self.uses)
         ]
-        self._codes: dict[Any, list[Code]] = {}
+        self._codes: dict[object, list[Code]] = {}
 
     @property
     def criteria(self) -> dict[str, nn.Module]:
@@ -411,7 +411,7 @@ class Values:
 
     def __init__(self, inputs: Mapping[str, object]) -> None:
         self._inputs = dict(inputs)
-        self.slots: dict[str, Any] = dict(inputs)
+        self.slots: dict[str, object] = dict(inputs)
 
     def give(self, code: Code) -> None:
         """Put the values that stand in for computed ones where an update reads them."""

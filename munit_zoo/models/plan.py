@@ -174,7 +174,7 @@ class Planner:
         `idle`."""
         made: list[_Value] = []
         latest: dict[str, _Value] = {}
-        versions: dict[Any, _Value] = {}
+        versions: dict[object, _Value] = {}
         stepped: Counter[str] = Counter()
         draws: Counter[str] = Counter()
         pending: dict[int, list[tuple[Use, list[_Value]]]] = {}

@@ -150,7 +150,7 @@ def translating_networks(model: TranslationModel) -> dict[str, nn.Module]:
 
     Found by running the graph's shapes on images of a size that suits most; where that fails, all.
     """
-    memo: dict[int, Any] = {
+    memo: dict[int, object] = {
         id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in model.parameters()
     }
     memo |= {id(buffer): buffer.to("meta") for buffer in model.buffers()}

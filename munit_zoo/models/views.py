@@ -83,6 +83,6 @@ def frozen_twin(network: nn.Module) -> nn.Module:
     Nothing is toggled: both can be in one graph, and be compiled. Buffers are the same tensors, so
     that state which a forward changes is shared, too; the network must not reassign them.
     """
-    memo: dict[int, Any] = {id(p): p.detach() for p in network.parameters()}
+    memo: dict[int, object] = {id(p): p.detach() for p in network.parameters()}
     memo |= {id(buffer): buffer for buffer in network.buffers()}
     return copy.deepcopy(network, memo)

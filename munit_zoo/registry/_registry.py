@@ -59,7 +59,7 @@ class Factory:
     made from; a ContractError of building the component, or a part of it, says which.
     """
 
-    component: Callable[..., Any]
+    component: Callable[..., object]
     settings: Mapping[str, Any] = field(default_factory=dict)
     contract: Contract | None = None
     name: str = ""

@@ -15,7 +15,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from munit_zoo.errors import ContractError, an
 from munit_zoo.registry._signature import Signature, read_signature
@@ -62,7 +61,7 @@ class Contract:
     methods: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     base: str = ""
-    rule: Callable[[Any, str], None] | None = None
+    rule: Callable[[object, str], None] | None = None
     version: int = 1
 
     @property

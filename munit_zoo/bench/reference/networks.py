@@ -122,7 +122,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module | None]] = {
     "tanh": nn.Tanh,
     "none": lambda: None,
 }
-INITS: dict[str, Callable[[Tensor], Any]] = {
+INITS: dict[str, Callable[[Tensor], object]] = {
     "kaiming": lambda w: nn.init.kaiming_normal_(w, a=0, mode="fan_in"),
     "xavier": lambda w: nn.init.xavier_normal_(w, gain=math.sqrt(2)),
     "orthogonal": lambda w: nn.init.orthogonal_(w, gain=math.sqrt(2)),
