@@ -64,7 +64,7 @@ def create_model(config: Config | str, **settings: object) -> TranslationModel:
     return create(config)
 
 
-def _setting(value: object) -> Any:
+def _setting(value: object) -> object:
     """A component's keys in capitals, as configs spell them; other values as they are."""
     if isinstance(value, dict):
         return {str(key).upper(): _setting(child) for key, child in value.items()}

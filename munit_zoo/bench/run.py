@@ -216,7 +216,7 @@ def _let_go() -> None:
         torch._dynamo.reset()
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device) -> dict[str, object]:
     """What the figures depend on: device, processor, threads, versions, date."""
     found: dict[str, Any] = {
         "date": datetime.now(timezone.utc).date().isoformat(),

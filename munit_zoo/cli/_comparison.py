@@ -6,7 +6,6 @@ import argparse
 import logging
 import shlex
 import sys
-from typing import Any
 
 from munit_zoo.cli._told import told
 from munit_zoo.errors import UsageError
@@ -109,7 +108,7 @@ def _line(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _option(text: str) -> tuple[str, Any]:
+def _option(text: str) -> tuple[str, object]:
     """`timeout_min=60`, for submitit: numbers as numbers."""
     key, equals, value = text.partition("=")
     if not equals or not key:

@@ -63,7 +63,7 @@ class Config(CfgNode):  # type: ignore[misc]  # yacs has no types
     def __deepcopy__(self, memo: dict[int, object]) -> Config:
         return Config(self)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return (Config, (self.plain(),))
 
     def plain(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Config(CfgNode):  # type: ignore[misc]  # yacs has no types
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _immutable(value: object) -> Any:
+def _immutable(value: object) -> object:
     if isinstance(value, Mapping):
         return Config(value)
     if isinstance(value, (list, tuple)):
@@ -88,7 +88,7 @@ def _immutable(value: object) -> Any:
     return value
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _plain(child) for key, child in value.items()}
     if isinstance(value, tuple):

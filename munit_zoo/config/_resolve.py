@@ -115,7 +115,7 @@ class _Resolver:
 
     def inheriting(
         self, schema: MapOf, section: Sequence[Node], layers: Sequence[Node], path: str, key: str
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """A map whose entries lie over another key of the section, `schema.inherits`."""
         base = _join(path, schema.inherits)
         below = [
@@ -136,7 +136,7 @@ class _Resolver:
 
     def map_of(
         self, schema: MapOf, layers: Sequence[Node], path: str, below: Sequence[Node] = ()
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         layers = [node_from(schema.default, "default"), *self.maps(layers, path)]
         resolved = {}
         for key in self.listed(layers, path) if schema.listed else _keys(layers):
@@ -350,7 +350,7 @@ def lay_over(layers: Sequence[Node], *, keep_null: bool = False) -> Node:
     return Node(merged, layers[-1].origin)
 
 
-def _plain_default(value: object) -> Any:
+def _plain_default(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _plain_default(child) for key, child in value.items()}
     return value

@@ -229,7 +229,7 @@ class _Reader:
         return children
 
 
-def _scalar(text: str, kind: str) -> Any:
+def _scalar(text: str, kind: str) -> object:
     if kind == "str":
         return text
     if kind == "null":

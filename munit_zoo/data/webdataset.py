@@ -243,7 +243,7 @@ def list_members(archives: Sequence[Path]) -> list[tuple[str, Packed]]:
     return sorted(found.items(), key=lambda pair: natural(pair[0]))
 
 
-def _index(folder: Path) -> dict[str, Any]:
+def _index(folder: Path) -> dict[str, object]:
     try:
         found = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -251,7 +251,7 @@ def _weights_digest(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _fingerprint(dataset: Any) -> dict[str, Any]:
+def _fingerprint(dataset: Any) -> dict[str, object]:
     """What tells these test images from others: names, number, size, the first and the last."""
     digest = hashlib.sha256()
     count = len(dataset)

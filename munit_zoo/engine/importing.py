@@ -315,7 +315,7 @@ def _evaluation_mode(
     ]
 
 
-def _starganv2_config(options: Mapping[str, object], read: ReadNetworks) -> dict[str, Any]:
+def _starganv2_config(options: Mapping[str, object], read: ReadNetworks) -> dict[str, object]:
     heads = {name.split(".")[1] for name in read.weights["mapping_network"] if "heads." in name}
     generator = read.settings["GENERATOR"]
     return starganv2.config_of_options(

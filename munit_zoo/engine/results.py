@@ -125,7 +125,7 @@ def add_to_results(file: Path, record: Record) -> None:
     write_text(file, json.dumps(document, indent=1) + "\n")
 
 
-def _numbers(scores: object) -> Any:
+def _numbers(scores: object) -> object:
     """Scores from JSON, which has no word for what is not a number."""
     if isinstance(scores, Mapping):
         return {key: _numbers(value) for key, value in scores.items()}

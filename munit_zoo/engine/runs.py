@@ -424,7 +424,7 @@ class Run:
 _FORMER = ".former-"
 
 
-def provenance(resolved: Resolved) -> dict[str, Any]:
+def provenance(resolved: Resolved) -> dict[str, object]:
     """The package's version and each component's origin, for records."""
     return {
         "munit_zoo": __version__,
@@ -641,7 +641,7 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, object]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -704,7 +704,7 @@ def changes(old: Config, new: Config) -> list[Change]:
     ]
 
 
-def _flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, Any]:
+def _flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     found: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -718,5 +718,5 @@ def _shown(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value

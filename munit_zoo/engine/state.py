@@ -476,7 +476,7 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _like(value: object, parameter: Tensor, label: str) -> Any:
+def _like(value: object, parameter: Tensor, label: str) -> object:
     """A moment for a parameter, in its memory format: fused updates walk both alike."""
     if not isinstance(value, Tensor) or not value.dim():
         return value.clone() if isinstance(value, Tensor) else value

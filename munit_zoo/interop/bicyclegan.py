@@ -265,7 +265,7 @@ def _norm(shapes: Shapes) -> dict[str, str]:
     return {"norm": "batch" if batch else "instance"}
 
 
-def _told_by_encoder(network: str, shapes: Shapes, options: Mapping[str, Any]) -> dict[str, Any]:
+def _told_by_encoder(network: str, shapes: Shapes, options: Mapping[str, Any]) -> dict[str, object]:
     dim, channels = shapes["conv.0.weight"][:2]
     blocks = {m[1] for name in shapes if (m := re.match(r"conv\.(\d+)\.shortcut", name))}
     plain = [name for name, shape in shapes.items() if len(shape) == 4]
@@ -274,7 +274,9 @@ def _told_by_encoder(network: str, shapes: Shapes, options: Mapping[str, Any]) -
     return {**told, "netE": f"{kind}_{8 * 2**halvings}"}
 
 
-def _told_by_generator(network: str, shapes: Shapes, options: Mapping[str, Any]) -> dict[str, Any]:
+def _told_by_generator(
+    network: str, shapes: Shapes, options: Mapping[str, Any]
+) -> dict[str, object]:
     nested = "model.down.0.weight" in shapes
     outer, mark = ("model.", ".submodule") if nested else ("model.model.", ".3.model")
     first = shapes[f"{outer}down.0.weight" if nested else f"{outer}0.weight"]
@@ -297,7 +299,7 @@ def _told_by_generator(network: str, shapes: Shapes, options: Mapping[str, Any])
     }
 
 
-def _told_by_critic(network: str, shapes: Shapes, options: Mapping[str, Any]) -> dict[str, Any]:
+def _told_by_critic(network: str, shapes: Shapes, options: Mapping[str, Any]) -> dict[str, object]:
     scales = {m[1] for name in shapes if (m := re.match(r"model_(\d+)\.", name))} or {""}
     first = re.escape(_first(shapes).split(".")[0])
     layers = sum(

@@ -113,7 +113,7 @@ _PUBLISHED_DROPOUT = 0.5
 # Options
 
 
-def read_options(path: Path) -> dict[str, Any]:
+def read_options(path: Path) -> dict[str, object]:
     """The options in a `train_opt.txt`. Raises CheckpointError where the file cannot be read."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -139,7 +139,7 @@ _NAMES_OF_2017 = {
 """Options that were called otherwise at first."""
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> object:
     words = {"True": True, "False": False, "None": None}
     if text in words:
         return words[text]
@@ -216,7 +216,7 @@ def config_of_options(
 _MODES = {"lsgan": "lsgan", "vanilla": "nsgan", "nonsaturating": "nsgan", "wgangp": "wgan"}
 
 
-def adversarial_of_options(options: Mapping[str, object]) -> dict[str, Any]:
+def adversarial_of_options(options: Mapping[str, object]) -> dict[str, object]:
     """The term ADVERSARIAL: the discriminator's loss is the mean of both halves."""
     return {"NAME": _known(options, "gan_mode", _MODES), "WEIGHT": 1.0, "CRITIC_WEIGHT": 0.5}
 
@@ -375,7 +375,7 @@ def _stranger(name: str, kind: str) -> CheckpointError:
 # What names and shapes tell
 
 
-def generator_settings(shapes: Shapes) -> dict[str, Any]:
+def generator_settings(shapes: Shapes) -> dict[str, object]:
     """The node GENERATOR of MODEL that a generator's names and shapes tell.
 
     A U-Net's do not tell its dropout: it is left out. Raises CheckpointError where they are of no
@@ -410,7 +410,7 @@ def generator_settings(shapes: Shapes) -> dict[str, Any]:
         ) from None
 
 
-def discriminator_settings(shapes: Shapes) -> dict[str, Any]:
+def discriminator_settings(shapes: Shapes) -> dict[str, object]:
     """The node DISCRIMINATOR of MODEL that a discriminator's names and shapes tell.
 
     Raises CheckpointError where they are of no discriminator.

@@ -7,7 +7,7 @@ Its files: `gen_%08d.pt` and `dis_%08d.pt`, each {"a": state_dict, "b": state_di
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -192,11 +192,11 @@ def config_from_hyperparameters(
 _ACTIVATIONS = ("relu", "lrelu", "prelu", "selu", "tanh", "none")
 
 
-def _losses(reader: _Reader, kind: str, gan: str) -> dict[str, Any]:
+def _losses(reader: _Reader, kind: str, gan: str) -> dict[str, object]:
     def weight(key: str) -> float:
         return reader.number(key, 0)
 
-    def l1(key: str) -> dict[str, Any]:
+    def l1(key: str) -> dict[str, object]:
         return {"NAME": "l1", "WEIGHT": weight(key)}
 
     losses: dict[str, Any] = {
@@ -219,7 +219,7 @@ def _losses(reader: _Reader, kind: str, gan: str) -> dict[str, Any]:
     return losses
 
 
-def _data(reader: _Reader) -> dict[str, Any]:
+def _data(reader: _Reader) -> dict[str, object]:
     """Where its images are; the synthetic ones where the YAML names none."""
     common = reader.get("new_size", None)
     sides = {d: reader.get(f"new_size_{d.lower()}", common) for d in ("A", "B")}
@@ -323,7 +323,7 @@ def infer_hyperparameters(gen: Weights, dis: Weights | None) -> tuple[str, dict[
     return kind, {**hyper, **weights, "lr_policy": "step"}
 
 
-def _infer_discriminator(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+def _infer_discriminator(weights: Mapping[str, Tensor]) -> dict[str, object]:
     names = list(weights)
     scales = 1 + max(int(name.split(".")[1]) for name in names)
     layers = max(int(name.split(".")[2]) for name in names)
@@ -361,12 +361,12 @@ def reference_name(
     for pattern, replacement in _RULES:
         match = re.match(pattern, name)
         if match:
-            place: str = replacement(match, downsamples, style_downsamples)
+            place = replacement(match, downsamples, style_downsamples)
             return place + _leaf(name[match.end() :])
     raise CheckpointError(f"the reference has no counterpart of {name}")
 
 
-def _rules() -> Iterator[tuple[str, Any]]:
+def _rules() -> Iterator[tuple[str, Callable[[re.Match[str], int, int], str]]]:
     def conv(order: str | None) -> str:
         return {"first": "0", "second": "1", None: ""}[order]
 

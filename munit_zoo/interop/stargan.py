@@ -86,7 +86,7 @@ def settings_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def model_of_options(options: Mapping[str, Any], told: int) -> dict[str, Any]:
+def model_of_options(options: Mapping[str, Any], told: int) -> dict[str, object]:
     """Keys of MODEL that are no networks: NAME, CRITICS, and of which labels there are.
 
     options: all of them. told: length of the label that the generator is told. Raises
@@ -121,7 +121,7 @@ def critic_of(options: Mapping[str, object], told: int, size: int) -> dict[str, 
     }
 
 
-def schedule_of_options(options: Mapping[str, object]) -> dict[str, Any]:
+def schedule_of_options(options: Mapping[str, object]) -> dict[str, object]:
     """OPTIM.SCHEDULE. In the last `num_iters_decay` iterations the rate falls by one
     num_iters_decay-th, but only each `lr_update_step` iterations: with 1000, hardly at all."""
     iterations, falling = whole(options, "num_iters"), whole(options, "num_iters_decay")
@@ -233,7 +233,7 @@ NAMES = {"G": generator_names, "D": discriminator_names}
 # Files
 
 
-def settings_of_weights(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any]:
+def settings_of_weights(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[str, object]:
     """As `settings_of_options`, of what G and, where there is one, D hold.
 
     Of RGB images, as the original's are. Raises CheckpointError where they are not the original's.

@@ -88,7 +88,7 @@ def settings_of_options(
     }
 
 
-def read_options(path: Path) -> dict[str, Any]:
+def read_options(path: Path) -> dict[str, object]:
     """Options in a YAML or JSON file, by the original's names; they may stand below `config`.
 
     The original writes no such file: it is one of one's own, of what training was started with.
@@ -104,7 +104,7 @@ def read_options(path: Path) -> dict[str, Any]:
     return {str(name): _number_of(value) for name, value in content.items()}
 
 
-def _number_of(value: object) -> Any:
+def _number_of(value: object) -> object:
     """A value that is a number, as `1e-4` is, which YAML 1.1 takes for a word."""
     try:
         return float(value) if isinstance(value, str) else value
@@ -220,7 +220,7 @@ def _rules(network: str, names: Iterable[str]) -> dict[str, str]:
 # What names and shapes tell
 
 
-def settings_of_weights(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any]:
+def settings_of_weights(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[str, object]:
     """As `settings_of_options`, of what generator, mapping_network and style_encoder hold.
 
     Widths that do not reach their limit do not tell it: it is taken as published. Raises

@@ -105,7 +105,7 @@ class Report:
         return "\n".join([f"### {self.title}", "", *lines, "", *[f"- {n}" for n in self.notes], ""])
 
 
-def as_json(value: object) -> Any:
+def as_json(value: object) -> object:
     """The same with null for what is not a number, for which JSON has no word."""
     if isinstance(value, Mapping):
         return {key: as_json(part) for key, part in value.items()}

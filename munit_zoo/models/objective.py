@@ -448,7 +448,7 @@ def _call(criterion: Any, use: Use, arguments: Sequence[object]) -> Tensor:
     return part
 
 
-def _full(value: Any) -> Any:
+def _full(value: Any) -> object:
     """Half-precision tensors as float32, in lists too."""
     if isinstance(value, Tensor):
         return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value

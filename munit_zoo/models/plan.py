@@ -400,7 +400,7 @@ def trained_by(update: Update, networks: Mapping[str, nn.Module]) -> tuple[str, 
 # Running it
 
 
-def detached(value: Any) -> Any:
+def detached(value: Any) -> object:
     """A tensor, or a list of tensors (the features of several layers), without its history."""
     if isinstance(value, Tensor):
         return value.detach()
@@ -437,7 +437,7 @@ def _any_on_meta(values: Iterable[Any]) -> bool:
     )
 
 
-def read_value(values: dict[str, Any], read: Read) -> Any:
+def read_value(values: dict[str, Any], read: Read) -> object:
     """A value in the form in which it is read."""
     if read.form == "graph":
         return values[read.slot]

@@ -84,7 +84,7 @@ def look(model: TranslationModel, sizes: Sizes, batch: int = 1) -> Look:
 
     pair = views(model, choose)
 
-    def compute(name: str) -> Any:
+    def compute(name: str) -> object:
         if name in found.failures:
             raise found.failures[name]
         if name not in found.values:

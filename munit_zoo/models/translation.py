@@ -341,7 +341,7 @@ class Translator:
 
     def _with_inputs(
         self, operations: Sequence[Operation], values: Mapping[str, Any], way: Way, count: int
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """The values, with what else of the inputs the operations read: the target's label, and
         draws at what a translation gives them (0 where it does not say)."""
         known = dict(values)

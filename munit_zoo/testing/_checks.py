@@ -224,7 +224,7 @@ def _resolved(kind: str, name: str, settings: Mapping[str, object]) -> Config:
         raise ConformanceError(str(error)) from error
 
 
-def _written(value: object) -> Any:
+def _written(value: object) -> object:
     """A setting as a config writes it."""
     if isinstance(value, SlotDefault):
         return {
