@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 from munit_zoo.errors import UsageError
 
@@ -78,7 +77,7 @@ class Row:
         return replace(self, peak_share=self.tflops / peak)
 
     @property
-    def key(self) -> tuple[Any, ...]:
+    def key(self) -> tuple[object, ...]:
         """What makes two rows of different results the same measurement."""
         return (
             self.config,

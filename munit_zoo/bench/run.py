@@ -218,7 +218,7 @@ def _let_go() -> None:
 
 def environment(device: torch.device) -> dict[str, object]:
     """What the figures depend on: device, processor, threads, versions, date."""
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         "date": datetime.now(timezone.utc).date().isoformat(),
         "device": device.type,
         "processor": _processor(),

@@ -56,7 +56,7 @@ class Work:
     size: side of the images, None where they are not square. channels_last: their format.
     """
 
-    call: Callable[[], Any]
+    call: Callable[[], object]
     images: int
     flop: float | None = None
     held: Callable[[], int] = lambda: 0
@@ -81,7 +81,7 @@ def build_work(arm: Arm, device: torch.device) -> Work:
     else:
         work = _BUILDERS[arm.mode](arm, device)
 
-    def call() -> Any:
+    def call() -> object:
         allow_tf32(arm.precision == "tf32")
         torch.backends.cudnn.benchmark = True  # as the 2018 implementation has it, too
         return work.call()

@@ -33,7 +33,7 @@ def unsteered(norm: Callable[..., object], owner: str) -> Callable[..., Any]:
     Raises ContractError, naming the owner, where one takes parameters: nothing would make them.
     """
 
-    def build(num_features: int) -> Any:
+    def build(num_features: int) -> object:
         built = norm(num_features)
         if getattr(built, "num_parameters", 0):
             raise ContractError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from munit_zoo.comparison.cells import CellFolder, Work
 from munit_zoo.comparison.cost import Cost, remembered_cost
@@ -46,7 +46,7 @@ class Launch:
     launcher: Launcher = "local"
     jobs: int | None = None
     cluster: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

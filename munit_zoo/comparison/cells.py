@@ -69,7 +69,7 @@ class CellFolder:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def note(self, **state: Any) -> None:
+    def note(self, **state: object) -> None:
         """Write `cell.json`."""
         known = {"variant": self.cell.variant.name, "seed": self.cell.seed}
         write_text(self.folder / "cell.json", json.dumps({**known, **state}, indent=1) + "\n")

@@ -30,7 +30,7 @@ class Scores:
     report: Mapping[str, Any]
 
     @property
-    def compared(self) -> dict[str, Any]:
+    def compared(self) -> dict[str, object]:
         """What two reports have in common whose numbers may share a column."""
         details = self.report.get("details", {})
         protocol = {f"protocol.{k}": v for k, v in self.report.get("protocol", {}).items()}

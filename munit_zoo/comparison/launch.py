@@ -131,7 +131,7 @@ class CellJob:
             raise RuntimeError(CellFolder.of(Path(self.out), cell).state().get("error"))
         return outcome
 
-    def checkpoint(self) -> Any:
+    def checkpoint(self) -> object:
         """What Slurm is to queue again when it takes the job's machine away: the same, which goes
         on from the newest snapshot."""
         from submitit.helpers import DelayedSubmission

@@ -24,7 +24,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from munit_zoo.config import Config, Resolved, bind, domains_of, dump_value
 
@@ -108,7 +107,7 @@ class Plan:
     metric_seeds: tuple[int, ...]
     columns: tuple[str, ...]
     scored_on: tuple[str, ...] = ()
-    tree: Mapping[str, Any] = field(repr=False, default_factory=dict)
+    tree: Mapping[str, object] = field(repr=False, default_factory=dict)
 
     @property
     def base(self) -> Variant:
@@ -145,7 +144,7 @@ def shown_changes(variant: Variant, base: Config) -> str:
     """What a variant changes, as it is written, with what the base has in each place."""
     found = []
     for word in variant.written:
-        node: Any = base
+        node: object = base
         for key in word.partition("=")[0].strip().split("."):
             node = node.get(key) if isinstance(node, Mapping) else None
         was = node.get("NAME") if isinstance(node, Mapping) else node

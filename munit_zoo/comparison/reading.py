@@ -112,7 +112,7 @@ class _Reader:
     def problem(self, path: str, message: str, node: Node | None = None) -> None:
         self.problems.append(Problem(path, message, node.origin if node is not None else ""))
 
-    def get(self, key: str, default: Any) -> Any:
+    def get(self, key: str, default: object) -> Any:
         return self.keys[key].plain() if key in self.keys else default
 
     def plan(self) -> Plan:
@@ -279,7 +279,7 @@ class _Reader:
             found.append(cell)
         return found
 
-    def tree(self) -> dict[str, Any]:
+    def tree(self) -> dict[str, object]:
         """The plan as plain data that means the same from any folder."""
         plain = {key: node.plain() for key, node in self.keys.items()}
         plain["BASE"] = self.base(self.keys["BASE"])

@@ -6,7 +6,6 @@ A migration works on one file's keys alone: its bases state versions of their ow
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from munit_zoo.config._yaml import Node, dump_value
 from munit_zoo.errors import Problem
@@ -116,7 +115,7 @@ def _written(path: str, node: Node) -> str:
     return text
 
 
-def _leaves(tree: object, path: str) -> Iterator[tuple[str, Any]]:
+def _leaves(tree: object, path: str) -> Iterator[tuple[str, object]]:
     if isinstance(tree, dict) and tree:
         for key, child in tree.items():
             yield from _leaves(child, f"{path}.{key}")

@@ -165,12 +165,12 @@ class _Resolver:
             keys = keys if set(named) <= set(keys) else named
         return keys
 
-    def component(self, schema: Component, layers: Sequence[Node], path: str) -> dict[str, Any]:
+    def component(self, schema: Component, layers: Sequence[Node], path: str) -> dict[str, object]:
         layers = self.maps(layers, path, kind=schema.kind)
         own = [_only(layer, schema.own) for layer in layers]
         named = [_without(layer, schema.own) for layer in layers]
         name, origin, active = self.choose(schema, named, path)
-        values: dict[str, Any] = {"NAME": name}
+        values: dict[str, object] = {"NAME": name}
         if name is None:
             if not any("NAME" in layer.value for layer in named):
                 known = ", ".join(REGISTRIES[schema.kind].list())
@@ -234,7 +234,7 @@ class _Resolver:
             first = known.before if known else before
             self.result.dropped[path] = Dropped(path, first, after, tuple(keys))
 
-    def value(self, schema: Value, layers: Sequence[Node], path: str) -> Any:
+    def value(self, schema: Value, layers: Sequence[Node], path: str) -> object:
         if not layers:
             if schema.default is MISSING:
                 self.problem(path, f"is required: {expected(schema.annotation)}")

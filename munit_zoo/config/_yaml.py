@@ -196,7 +196,7 @@ class _Reader:
         if len(self.inside) >= DEEPEST:
             return self.problem(path, f"is nested more than {DEEPEST} deep", node)
         self.inside.add(id(node))
-        value: Any
+        value: object
         if isinstance(node, yaml.MappingNode):
             value = self.mapping(node, path)
         else:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -61,7 +61,7 @@ class FileDataset:
         """Names and paths of the images. Raises DataError where there are none."""
         raise NotImplementedError
 
-    def origin(self) -> dict[str, Any]:
+    def origin(self) -> dict[str, object]:
         """Where the images come from, for the run's record."""
         raise NotImplementedError
 
@@ -235,11 +235,11 @@ class FileDataset:
         return repr((place, state.st_mtime_ns, state.st_size, form, domain, limits))
 
     @property
-    def part(self) -> tuple[Any, ...]:
+    def part(self) -> tuple[object, ...]:
         """What of a file is this domain's, beside its path."""
         return ()
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """What was found and how values are mapped."""
         pixels = self.decode(self.files[0][1]).pixels
         labels = {"labels": list(self.label_names)} if self.label_names else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from munit_zoo.data._cache import cache_for
 from munit_zoo.data._files import (
@@ -155,7 +155,7 @@ class ImageFolder(FileDataset):
             return self.test_folder
         return self.folder or split_folder(self.root or Path(), self.split, self.domain)
 
-    def origin(self) -> dict[str, Any]:
+    def origin(self) -> dict[str, object]:
         """Folder, and what is held out."""
         where = self._where()
         if where != self.folder or (self.split == "test" and self.test_folder is not None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from munit_zoo.data._cache import cache_for
 from munit_zoo.data._files import FileDataset, OnBadImage, check_domains, labels_from
@@ -137,7 +137,7 @@ class ImageList(FileDataset):
         """The image's place in its list."""
         return self._places[name]
 
-    def origin(self) -> dict[str, Any]:
+    def origin(self) -> dict[str, object]:
         """List and folder."""
         return {
             "list": shown(self.list or ""),

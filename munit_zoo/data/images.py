@@ -325,7 +325,7 @@ def _read_png_16(path: Source, colour: int, max_pixels: int) -> Decoded:
     return Decoded(high << 8 | low, "rgb" if colour == 2 else "rgb+alpha")
 
 
-def _tile(like: object, values: tuple[object, ...]) -> Any:
+def _tile(like: object, values: tuple[object, ...]) -> object:
     """A piece of a file as Pillow describes it: named fields, or before Pillow 11 a plain tuple."""
     return values if type(like) is tuple else type(like)(*values)
 

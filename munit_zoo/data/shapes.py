@@ -20,7 +20,7 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -211,7 +211,7 @@ class Shapes:
             ]
         ).float()
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """What is drawn."""
         manner = {"manner": self.manner} if self.place > 1 else {}
         return {

@@ -228,7 +228,7 @@ def list_members(archives: Sequence[Path]) -> list[tuple[str, Packed]]:
     that holds an image, and for two images of one name.
     """
     found: dict[str, Packed] = {}
-    indices: dict[Path, dict[str, Any]] = {}
+    indices: dict[Path, dict[str, object]] = {}
     for archive in archives:
         index = indices.setdefault(archive.parent, _index(archive.parent))
         for name, offset, size in _members(archive, index.get(archive.name)):

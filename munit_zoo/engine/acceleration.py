@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +60,7 @@ def compile_networks(networks: Iterable[nn.Module], how: Compile) -> None:
     _require_compiler(how)
     import torch._dynamo  # the attribute does not exist before
 
-    settings: Any = torch._dynamo.config
+    settings: object = torch._dynamo.config
     name = "recompile_limit" if hasattr(settings, "recompile_limit") else "cache_size_limit"
     setattr(settings, name, max(_LIMIT, getattr(settings, name)))
     for network in networks:

@@ -63,9 +63,9 @@ class System:
     recipe: str
     networks: Mapping[str, str]
     defaults: Mapping[str, object]
-    options: Callable[[Path], dict[str, Any]]
-    read: Callable[[Sequence[Path], Mapping[str, Any]], ReadNetworks]
-    config: Callable[[Mapping[str, Any], ReadNetworks], dict[str, Any]]
+    options: Callable[[Path], dict[str, object]]
+    read: Callable[[Sequence[Path], Mapping[str, object]], ReadNetworks]
+    config: Callable[[Mapping[str, object], ReadNetworks], dict[str, Any]]
     nodes: Callable[[Mapping[str, object]], Mapping[str, object]]
     notes: Callable[[Mapping[str, Any], ReadNetworks, Config], list[str]]
     plugin: str | None = None
@@ -514,7 +514,7 @@ def import_nvlabs(
     return Imported(run, kind, iteration, shadow.ways, tuple(notes))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> dict[str, object]:
     try:
         hyper = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:

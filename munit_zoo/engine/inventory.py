@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from munit_zoo.engine.runs import (
     Run,
@@ -119,7 +119,7 @@ def export_weights(path: Path, out: Path, *, ema: bool = True) -> tuple[Run, int
     source, _ = find_snapshot(path)
     resolved, record = source.resolved(), source.record()
 
-    def read(_: Run, snapshot: Snapshot) -> tuple[int, dict[str, Any], TranslationModel]:
+    def read(_: Run, snapshot: Snapshot) -> tuple[int, dict[str, object], TranslationModel]:
         model = load_model(snapshot.folder, ema=ema)
         return snapshot.iteration, snapshot.info().get("facts", {}), model
 

@@ -87,7 +87,7 @@ class Record:
         return cls(**{**data, "report": Report(**report)})
 
     @property
-    def compared(self) -> dict[str, Any]:
+    def compared(self) -> dict[str, object]:
         """What two records have in common whose scores may share a column."""
         return {
             "component": self.component,
@@ -156,7 +156,7 @@ class ResultTable:
     rows: Mapping[str, tuple[Cell | None, ...]]
     models: tuple[str, ...]
     about: tuple[str, ...]
-    protocol: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, object] = field(default_factory=dict)
 
 
 def tables(records: Sequence[Record], *, separate: bool = False) -> list[ResultTable]:

@@ -705,7 +705,7 @@ def changes(old: Config, new: Config) -> list[Change]:
 
 
 def _flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
             found |= _flat(value, f"{prefix}{key}.")
@@ -714,7 +714,7 @@ def _flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     return found
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return "none" if value is None else str(value)
 
 

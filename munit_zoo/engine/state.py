@@ -168,7 +168,7 @@ class TrainingState:
         goes on."""
         files: dict[str, dict[str, Tensor]] = {}
         aliases: dict[str, dict[str, str]] = {}
-        facts: dict[str, Any] = {}
+        facts: dict[str, object] = {}
         modules = {"networks": self.networks}
         if self.average is not None:
             modules["average"] = self.average.model
@@ -186,7 +186,7 @@ class TrainingState:
             files["criteria"] = criteria
         if self.optimizers:
             facts["optimizers"] = [*self.optimizers]
-        scalars: dict[str, Any] = {}
+        scalars: dict[str, object] = {}
         for name, _, moments in self._trained():
             for key, value in moments.items():
                 if isinstance(value, Tensor):
@@ -255,11 +255,11 @@ class TrainingState:
         kept = captured.part("optimizers")
         if captured.facts.get("upgraded"):
             kept = named_moments(kept, *self._sides())
-        saved: dict[str, dict[str, Any]] = {}
+        saved: dict[str, dict[str, object]] = {}
         for key, value in (kept | captured.facts.get("scalars", {})).items():
             name, _, moment = key.rpartition("/")
             saved.setdefault(name, {})[moment] = value
-        moments: dict[int, dict[str, Any]] = {}
+        moments: dict[int, dict[str, object]] = {}
         for name, parameter, _ in self._trained():
             found = saved.pop(name, None)
             if found is not None:
@@ -407,7 +407,7 @@ def upgrade(
             for key, value in moments.items():
                 if isinstance(value, Tensor):
                     files.setdefault(f"optimizers/{side}", {})[f"{side}#{index}/{key}"] = value
-    facts: dict[str, Any] = {"average_updates": iteration, "upgraded": True}
+    facts: dict[str, object] = {"average_updates": iteration, "upgraded": True}
     if optimizers is not None:
         facts["optimizers"] = list(SIDES)
     return Captured(iteration, files, {}, facts)
@@ -461,7 +461,7 @@ def _without_aliases(tensors: Tensors) -> tuple[dict[str, Tensor], dict[str, str
     """Tensors, each once, and the names of the others by the name they are kept under."""
     kept: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
-    first: dict[tuple[Any, ...], str] = {}
+    first: dict[tuple[object, ...], str] = {}
     for name, value in tensors.items():
         place = (value.data_ptr(), value.device, value.dtype, value.shape, value.stride())
         if value.numel() and place in first:

@@ -299,7 +299,9 @@ def _told_by_generator(
     }
 
 
-def _told_by_critic(network: str, shapes: Shapes, options: Mapping[str, Any]) -> dict[str, object]:
+def _told_by_critic(
+    network: str, shapes: Shapes, options: Mapping[str, object]
+) -> dict[str, object]:
     scales = {m[1] for name in shapes if (m := re.match(r"model_(\d+)\.", name))} or {""}
     first = re.escape(_first(shapes).split(".")[0])
     layers = sum(

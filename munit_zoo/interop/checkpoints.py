@@ -98,7 +98,7 @@ def renamed(
     return found
 
 
-def number(options: Mapping[str, Any], key: str) -> float:
+def number(options: Mapping[str, object], key: str) -> float:
     """An option that is a number. Raises CheckpointError where it is none."""
     value = options.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):

@@ -87,7 +87,9 @@ def settings_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def config_of_options(options: Mapping[str, object], channels: tuple[int, int]) -> dict[str, Any]:
+def config_of_options(
+    options: Mapping[str, object], channels: tuple[int, int]
+) -> dict[str, object]:
     """The sections of a config but MODEL, as `cyclegan.config_of_options`."""
     identity = bool(options["nce_idt"])
     nce = {
@@ -156,7 +158,7 @@ def read_checkpoint(
 
 def _projection(
     tensors: Mapping[str, Tensor], path: Path, options: Mapping[str, object] | None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """LAYERS and PROJECTOR_DIM of an F."""
     layers = PUBLISHED_LAYERS if options is None else settings_of_options(options)["LAYERS"]
     heads = {name.partition(".")[0] for name in tensors}

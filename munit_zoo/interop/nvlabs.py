@@ -281,7 +281,7 @@ class _Reader:
         self.problems.append(Problem(f"{self.prefix}{key}".rstrip("."), message, self.source))
 
 
-def infer_hyperparameters(gen: Weights, dis: Weights | None) -> tuple[str, dict[str, Any]]:
+def infer_hyperparameters(gen: Weights, dis: Weights | None) -> tuple[str, dict[str, object]]:
     """The recipe's name and the hyperparameters that a checkpoint's own shapes tell.
 
     What shapes cannot tell (activations other than PReLU, padding, losses) is the reference's

@@ -154,7 +154,7 @@ def config_of_options(options: Mapping[str, Any], told: int, size: int) -> dict[
     weight = number(options, "lambda_cls")
     faces, classes = str(options["celeba_image_dir"]), Path(str(options["rafd_image_dir"]))
     table = {"TABLE": str(options["attr_path"]), "ATTRIBUTES": list(options["selected_attrs"])}
-    data: dict[str, Any] = {"NAME": "image_folder", "SIZE": size}
+    data: dict[str, object] = {"NAME": "image_folder", "SIZE": size}
     if kind == "CelebA":
         names, data = ["FACES"], {**data, "FOLDERS": {"FACES": faces}, **table}
     elif kind == "RaFD":
@@ -243,7 +243,7 @@ def settings_of_weights(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[st
         generator = shapes["G"]
         blocks = {m[1] for name in generator if (m := re.match(r"main\.(\d+)\.main\.", name))}
         first = generator["main.0.weight"]
-        settings: dict[str, Any] = {
+        settings: dict[str, object] = {
             "GENERATOR": {"NAME": "stargan", "DIM": first[0], "BLOCKS": len(blocks)},
             "LABEL_DIM": first[1] - 3,
         }

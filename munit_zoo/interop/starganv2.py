@@ -67,7 +67,7 @@ DEFAULTS: Mapping[str, object] = {
 
 def settings_of_options(
     options: Mapping[str, Any], constants: Mapping[str, int] = PUBLISHED
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Nodes and keys of MODEL, as a config has them: networks, STYLE_DIM and LATENT_DIM.
 
     options: by the original's names. constants: what it has no options for.
@@ -114,7 +114,7 @@ def _number_of(value: object) -> object:
 
 def config_of_options(
     options: Mapping[str, object], domains: int, *, size: int, high_pass: bool
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The sections of a config, of MODEL only the NAME.
 
     options: all of them. size: side of the images. high_pass: whether there is one. Domains are
@@ -122,7 +122,7 @@ def config_of_options(
     """
     l1 = {"NAME": "l1"}
     weights = {key: number(options, f"lambda_{key}") for key in ("cyc", "ds", "reg", "sty")}
-    losses: dict[str, Any] = {
+    losses: dict[str, object] = {
         "ADVERSARIAL": {"NAME": "nsgan", "WEIGHT": 1.0},
         "R1": {"NAME": "r1", "WEIGHT": weights["reg"]},
         "STYLE_RECON": {**l1, "WEIGHT": weights["sty"]},
@@ -338,7 +338,7 @@ def _kind_of(content: object) -> str | None:
     return "nets" if "discriminator" in content else "nets_ema"
 
 
-def _told(read: ReadNetworks) -> dict[str, Any]:
+def _told(read: ReadNetworks) -> dict[str, object]:
     return {key: value for key, value in read.settings.items() if key != "DISCRIMINATOR"}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +72,7 @@ class Extractor:
         mean, std = (pixels.new_tensor(v)[:, None, None] * 255 for v in (self.mean, self.std))
         return (pixels - mean) / std
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """What a result says of the extractor; after `load` with its weights."""
         how = "none" if self.size is None else f"{self.resize} {self.size}"
         return {
@@ -188,6 +188,6 @@ class TorchvisionExtractor(Extractor):
         self.files = (found,)
         return nn.Sequential(network, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Which network."""
         return {**super().describe(), "extractor": f"torchvision {self.model}"}

@@ -143,7 +143,7 @@ def create_objective(
     return objective
 
 
-def _trained(criterion: Any) -> bool:
+def _trained(criterion: object) -> bool:
     return isinstance(criterion, nn.Module) and any(p.requires_grad for p in criterion.parameters())
 
 

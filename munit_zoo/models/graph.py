@@ -27,7 +27,7 @@ class Node:
     """
 
     name: str
-    method: Callable[..., Any]
+    method: Callable[..., object]
     arguments: tuple[str, ...]
     exchanged: bool = False
 

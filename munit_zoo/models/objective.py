@@ -492,7 +492,7 @@ def check_shapes(objective: Objective, shapes: Mapping[str, object]) -> None:
     shapes: of the graph's names, batch size included.
     """
 
-    def one(shape: Any) -> Any:
+    def one(shape: Any) -> object:
         return tuple(map(one, shape)) if shape and isinstance(shape[0], tuple) else shape[1:]
 
     for use in (use for uses in objective.uses for use in uses):

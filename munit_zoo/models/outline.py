@@ -104,7 +104,7 @@ class _Sum(NamesLoss):
     arity: ClassVar[int | None] = None
     same_shape: ClassVar[bool] = False
 
-    def forward(self, *names: Any) -> Tensor:
+    def forward(self, *names: object) -> Tensor:
         return torch.stack([_projected(name) for name in names]).sum()
 
 
@@ -113,7 +113,7 @@ class _Penalty(NamesLoss):
 
     differentiates: ClassVar[bool] = True
 
-    def forward(self, logits: Any, x: Tensor) -> Tensor:
+    def forward(self, logits: object, x: Tensor) -> Tensor:
         (gradient,) = torch.autograd.grad(_projected(logits), x, create_graph=True)
         return gradient.square().mean()
 

@@ -79,7 +79,7 @@ def look(model: TranslationModel, sizes: Sizes, batch: int = 1) -> Look:
     found = Look(calls={name: set() for name in graph.nodes})
     current: list[str] = []
 
-    def choose(path: str, frozen: bool) -> Any:
+    def choose(path: str, frozen: bool) -> object:
         return _Spy(networks[path], lambda: found.calls[current[-1]].add((path, frozen)))
 
     pair = views(model, choose)

@@ -340,7 +340,7 @@ class Translator:
         return known
 
     def _with_inputs(
-        self, operations: Sequence[Operation], values: Mapping[str, Any], way: Way, count: int
+        self, operations: Sequence[Operation], values: Mapping[str, object], way: Way, count: int
     ) -> dict[str, object]:
         """The values, with what else of the inputs the operations read: the target's label, and
         draws at what a translation gives them (0 where it does not say)."""
@@ -372,7 +372,7 @@ def _split(operations: Sequence[Operation], style: str) -> tuple[list[Operation]
     return before, after
 
 
-def _rows(value: Any, rows: Tensor, count: int) -> Any:
+def _rows(value: Any, rows: Tensor, count: int) -> object:
     """The rows of a value that has one an image; of lists, of each of their tensors."""
     if isinstance(value, Tensor):
         return value[rows] if value.dim() and len(value) == count else value
@@ -388,7 +388,7 @@ def _at_once(x: Tensor, chunk: int | None) -> int:
     return max(1, 256 * 256 // (x.shape[2] * x.shape[3]))
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     if hasattr(value, "shape") and hasattr(value, "dtype"):
@@ -396,7 +396,7 @@ def _shown(value: Any) -> str:
     return repr(value)
 
 
-def _as_tensor(value: Any, name: str) -> str:
+def _as_tensor(value: object, name: str) -> str:
     """How to make a tensor of what was given, where one can."""
     if hasattr(value, "__array__"):
         return f": write torch.from_numpy({name})"

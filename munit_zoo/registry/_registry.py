@@ -60,7 +60,7 @@ class Factory:
     """
 
     component: Callable[..., object]
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
     contract: Contract | None = None
     name: str = ""
     place: str = ""

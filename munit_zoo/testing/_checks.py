@@ -407,7 +407,7 @@ def checks_for(kind: str, component: type | None) -> dict[str, Run]:
 # Helpers
 
 
-def _checked(subject: Subject) -> Any:
+def _checked(subject: Subject) -> object:
     output = subject.output()
     subject.check(output)
     return output

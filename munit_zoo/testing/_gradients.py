@@ -220,7 +220,7 @@ def _leaf(x: Tensor, layout: torch.memory_format) -> Tensor:
     return x.requires_grad_() if _is_floating(x) else x
 
 
-def _each(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+def _each(value: object, function: Callable[[Tensor], Tensor]) -> Any:
     """A nest of maps and lists with a function of each tensor, in the order of `tensors`."""
     if isinstance(value, Tensor):
         return function(value)

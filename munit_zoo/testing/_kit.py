@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from munit_zoo.errors import ComponentError, MunitZooError, UsageError
 from munit_zoo.registry import REGISTRIES, canonical, registry
@@ -26,8 +25,8 @@ class Check:
     kind: str
     component: str
     name: str
-    settings: Mapping[str, Any]
-    run: Callable[[str, str, Mapping[str, Any]], None]
+    settings: Mapping[str, object]
+    run: Callable[[str, str, Mapping[str, object]], None]
 
     def __call__(self) -> None:
         try:

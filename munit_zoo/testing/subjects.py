@@ -67,7 +67,7 @@ class Subject:
     """
 
     module: nn.Module
-    call: Callable[..., Any]
+    call: Callable[..., object]
     inputs: tuple[Any, ...]
     check: Callable[[Any], None]
     each: tuple[str, ...] = ()
@@ -339,7 +339,7 @@ def _adversarial_loss(part: _Part) -> Subject:
     takes(loss.generator, "it is called as generator(fakes)", fakes)
     takes(loss.discriminator, "it is called as discriminator(fakes, reals)", fakes, reals)
 
-    def both(fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> Any:
+    def both(fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> object:
         sides = loss.generator(fakes), loss.discriminator(fakes, reals)
         for side in sides:
             check(side)
@@ -360,7 +360,7 @@ def _names_loss(part: _Part) -> Subject:
     settings = dict(part.settings)
     recipe, reads = settings.pop("recipe", "munit"), tuple(settings.pop("reads", ()))
     of, check = part.of, _of_shape((), "a loss is a scalar")
-    shapes: dict[str, Any] = {}
+    shapes: dict[str, object] = {}
     inputs: tuple[Any, ...] = ()
     if reads:
         from munit_zoo.testing.recipes import computed_names
@@ -391,7 +391,7 @@ def _names_loss(part: _Part) -> Subject:
     return Subject(loss, loss, inputs, check)
 
 
-def _penalty(part: _Part, loss: Any, check: Callable[[Any], None]) -> Subject:
+def _penalty(part: _Part, loss: Any, check: Callable[[object], None]) -> Subject:
     """A loss that differentiates logits by an image, on a small discriminator."""
     critic = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Conv2d(4, 1, 3))
     x = part.random(part.of.batch, 3, *part.of.compared)
@@ -426,7 +426,7 @@ KINDS: dict[str, Any] = {
 }
 
 
-def _of_shape(expected: tuple[int, ...], rule: str) -> Callable[[Any], None]:
+def _of_shape(expected: tuple[int, ...], rule: str) -> Callable[[object], None]:
     def check(output: object) -> None:
         if not isinstance(output, Tensor):
             fail(f"returns no tensor ({type(output).__name__}); forward must return one: {rule}")

@@ -135,7 +135,7 @@ GAN_LOSSES: dict[str, Callable[[Tensor, float], Tensor]] = {
 }
 
 
-def choose(table: Mapping[str, Any], key: str, value: Any) -> Any:
+def choose(table: Mapping[str, object], key: str, value: Any) -> Any:
     """The entry of a table. Raises UsageError that names the hyperparameter and its choices."""
     if value not in table:
         raise UsageError(
