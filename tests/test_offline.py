@@ -47,6 +47,7 @@ def test_no_command_opens_a_socket(tmp_path, tiny, forbidden, capfd, monkeypatch
     for name in ("MUNIT_ZOO_WEIGHTS", "TORCH_HOME", "MUNIT_ZOO_CACHE"):
         monkeypatch.setenv(name, str(tmp_path))  # where no weights are
     run, out = tmp_path / "run", tmp_path / "out"
+    both = [str(run), str(tmp_path / "weights")]
     few = [*tiny, "ENGINE.ITERATIONS=1", "ENGINE.WORKERS=1"]
     commands = [
         ["list", "--check"],
@@ -60,6 +61,18 @@ def test_no_command_opens_a_socket(tmp_path, tiny, forbidden, capfd, monkeypatch
         ["runs", str(tmp_path)],
         ["weights", str(run), "--out", str(tmp_path / "weights")],
         ["pack", str(out), "--out", str(tmp_path / "shards")],
+        ["compare", *both, "--no-cost", "--device", "cpu", "--out", str(tmp_path / "c.html")],
+        [
+            "study",
+            "make",
+            *both,
+            "--questions",
+            "2",
+            "--device",
+            "cpu",
+            "--out",
+            str(tmp_path / "s"),
+        ],
     ]
     for command in commands:
         assert main(command) == 0, (command, capfd.readouterr().err[-2000:])

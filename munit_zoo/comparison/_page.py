@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from munit_zoo.comparison.grids import Shown
 from munit_zoo.metrics.report import way_title
 
-BLUE, GREY = "#2563eb", "#666"
+WIDE = 480
+"""Pixels to which grids narrower than that are enlarged, by a whole number."""
 
 
 def page(title: str, body: str) -> str:
@@ -22,6 +23,8 @@ def side_by_side(grids: Sequence[Shown], notes: Mapping[str, str] | None = None)
     parts = []
     for way in dict.fromkeys(way for shown in grids for way in shown.files):
         having = [shown for shown in grids if way in shown.files]
+        # one scale for all, at which small ones can be seen
+        scale = max(1, WIDE // max(shown.widths[way] for shown in having))
         figures = []
         for shown in having:
             differ = shown.inputs[way] != having[0].inputs[way]
@@ -30,7 +33,7 @@ def side_by_side(grids: Sequence[Shown], notes: Mapping[str, str] | None = None)
             figures.append(
                 f"<figure><figcaption><b>{html.escape(shown.name)}</b> {extra}{warning}<br>"
                 f"<small>{html.escape(shown.columns[way])}</small></figcaption>"
-                f"<img src='{html.escape(shown.files[way])}' loading='lazy' "
+                f"<img src='{html.escape(shown.files[way])}' width='{scale * shown.widths[way]}' "
                 "onload=\"this.style.imageRendering=this.naturalWidth<this.clientWidth?'pixelated'"
                 ":'auto'\" "
                 f"alt='{html.escape(shown.name)}, {html.escape(way_title(way))}'></figure>"
@@ -118,7 +121,7 @@ td:first-child, th:first-child {{ text-align: left; position: sticky; left: 0; b
 tr.model td {{ background: #f3f7ff; }} tr.model td:first-child {{ font-weight: 600; }}
 .grids {{ display: flex; flex-wrap: wrap; gap: 1.2rem 1.6rem; align-items: flex-end; }}
 figure {{ margin: 0; }} figcaption {{ font-size: .9rem; max-width: 30rem; }}
-.grids img {{ min-width: 20rem; max-width: 100%; }}
+.grids img {{ max-width: 100%; }}
 .plots {{ display: flex; flex-wrap: wrap; gap: 1rem 2rem; }} svg {{ max-width: 100%; }}
 </style>
 <h1>{title}</h1>

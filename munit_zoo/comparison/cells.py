@@ -141,7 +141,7 @@ def _attempt(plan: Plan, place: CellFolder, work: Work) -> Outcome:
             place.run.folder,
             EvaluationChoice(
                 metrics=tuple(place.cell.config.METRICS),
-                overrides=plan.metric_words(),
+                overrides=(*plan.metric_words(), *plan.scored_on),
                 seeds=plan.metric_seeds,
             ),
             weights=work.weights,
@@ -203,5 +203,6 @@ class _Told(Silent):
 
 def _asked(plan: Plan, cell: Cell) -> str:
     """Digest of the scores that a plan asks of a cell."""
-    asked = {"metrics": cell.config.METRICS.plain(), "seeds": list(plan.metric_seeds)}
+    asked: dict[str, Any] = {"metrics": cell.config.METRICS.plain()}
+    asked |= {"seeds": list(plan.metric_seeds), "on": list(plan.scored_on)}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -91,6 +91,10 @@ def compare(
 def names_of(paths: Sequence[Path]) -> list[str]:
     """A name a run: its folder's, with as many of those above as tell it apart, and without those
     below that all have (`…/run`)."""
+    snapshots = [find_snapshot(path)[1].folder.resolve() for path in paths]
+    twice = next((s for s in snapshots if snapshots.count(s) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{twice} is named twice: name runs, or snapshots, that differ")
     whole = [find_snapshot(path)[0].folder.resolve().parts for path in paths]
     while len({parts[-1] for parts in whole}) == 1 and len(set(whole)) > 1:
         whole = [parts[:-1] for parts in whole]

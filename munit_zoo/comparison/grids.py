@@ -52,13 +52,15 @@ class GridChoice:
 class Shown:
     """A run's grids. name: how it is called. files: by direction, relative to the page's folder.
 
-    inputs: per direction a digest of the images that went in, equal where two runs show the same.
+    widths: of those, in pixels. inputs: per direction a digest of the images that went in, equal
+    where two runs show the same.
     """
 
     name: str
     columns: Mapping[str, str]
     files: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
+    widths: Mapping[str, int] = field(default_factory=dict)
 
 
 def draw_grids(
@@ -66,11 +68,13 @@ def draw_grids(
     folder: Path,
     choice: GridChoice | None = None,
     *,
+    data: Sequence[str] = (),
     device: str = "auto",
     tell: Callable[[str], None] = lambda text: None,
 ) -> list[Shown]:
     """Write a PNG for each run and direction into a folder; runs are (name, path).
 
+    data: overrides of DATA, where other test images than the runs' own are meant.
     Raises CheckpointError for a path that is no run, DataError where its test images are gone.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,35 +82,41 @@ def draw_grids(
     for number, (name, path) in enumerate(runs):
         tell(f"grids of {name}")
         slug = re.sub(r"[^\w-]+", "-", name)[:40]
-        found.append(
-            _of_run(name, path, folder, f"{number:02d}_{slug}", choice or GridChoice(), device)
-        )
+        stem = f"{number:02d}_{slug}"
+        found.append(_of_run(name, path, folder, stem, choice or GridChoice(), data, device))
     return found
 
 
 def _of_run(
-    name: str, path: Path, folder: Path, stem: str, choice: GridChoice, device: str
+    name: str,
+    path: Path,
+    folder: Path,
+    stem: str,
+    choice: GridChoice,
+    data: Sequence[str],
+    device: str,
 ) -> Shown:
     run, _ = find_snapshot(path)
-    config = run.resolved().config
+    config = run.resolved(data).config
     model = load_model(path, device=choose_device(device))
     factory = bind("dataset", config.DATA)
     datasets = {domain.name: factory(domain, "test") for domain in domains_of(config)}
     for dataset in datasets.values():
         dataset.prepare()
-    files, inputs, columns = {}, {}, {}
+    files, inputs, columns, widths = {}, {}, {}, {}
     for source, target in model.ways[:MOST_WAYS]:
         images = _images(datasets[source], choice.inputs)
         key = f"{source}2{target}"
         file = folder / f"{stem}_{key}.png"
         grid, columns[key] = _grid(model, images, (source, target), datasets, choice)
         save_grid(file, grid)
+        widths[key] = grid.shape[-1]
         files[key] = f"{folder.name}/{file.name}"
         digest = hashlib.sha256()
         for image in images:
             digest.update(image.contiguous().numpy().tobytes())
         inputs[key] = digest.hexdigest()
-    return Shown(name, columns, files, inputs)
+    return Shown(name, columns, files, inputs, widths)
 
 
 def _images(dataset: Any, count: int) -> list[Tensor]:

@@ -12,6 +12,8 @@ SEEDS: [0, 1, 2]
 ITERATIONS: 1500
 METRICS: {SHAPES: {NAME: shapes}}       # as in a config; left out: each config's own
 COLUMNS: [shapes.shape, shapes.swap_*]  # what the tables show; left out: every score
+METRIC_SEEDS: [0, 1]                    # of the metrics' chance; left out: the config's
+SCORED_ON: [DATA.PAIRED=false]          # overrides of DATA for scoring: the same images for all
 """
 
 from __future__ import annotations
@@ -93,6 +95,7 @@ class Plan:
     """A checked plan: every cell's config resolves, and no two are the same.
 
     metric_seeds: seeds of the metrics; none for the config's. columns: patterns of `metric.score`.
+    scored_on: overrides of DATA under which every variant is scored.
     tree: the plan as it was written, paths made absolute.
     """
 
@@ -104,6 +107,7 @@ class Plan:
     metrics: Mapping[str, Any] | None
     metric_seeds: tuple[int, ...]
     columns: tuple[str, ...]
+    scored_on: tuple[str, ...] = ()
     tree: Mapping[str, Any] = field(repr=False, default_factory=dict)
 
     @property

@@ -34,6 +34,7 @@ KEYS = {
     "ITERATIONS": int,
     "METRICS": dict,
     "METRIC_SEEDS": list,
+    "SCORED_ON": list,
     "COLUMNS": list,
 }
 MOST_CELLS = 10_000
@@ -130,6 +131,11 @@ class _Reader:
         if iterations is not None and iterations < 1:
             self.problem("ITERATIONS", f"is 1 or more, got {iterations}", self.keys["ITERATIONS"])
         columns = self.words("COLUMNS", self.keys.get("COLUMNS"))
+        scored_on = self.words("SCORED_ON", self.keys.get("SCORED_ON"))
+        for word in scored_on:
+            if word.partition("=")[0].split(".")[0] != "DATA":
+                message = f"overrides DATA alone, as [DATA.PAIRED=false]; got {quoted(word)}"
+                self.problem("SCORED_ON", message, self.keys["SCORED_ON"])
         self.stop()
         metrics = self.get("METRICS", None)
         variants = self.variants(iterations)
@@ -146,6 +152,7 @@ class _Reader:
             metrics,
             tuple(metric_seeds),
             tuple(columns),
+            tuple(scored_on),
             self.tree(),
         )
         cells = self.cells(plan)
@@ -239,6 +246,7 @@ class _Reader:
             words = [*variant.overrides, *plan.metric_words(), f"ENGINE.SEED={seed}"]
             try:
                 cell = Cell(variant, seed, resolve(variant.base, words))
+                resolve(variant.base, [*words, *plan.scored_on])
                 for name, metric in cell.config.METRICS.items():
                     bind("metric", metric, f"METRICS.{name}")()
             except ConfigError as error:

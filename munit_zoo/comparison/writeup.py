@@ -91,9 +91,13 @@ def write_up(
             if place.trained:
                 runs.append((variant.name, place.run.folder, cell.seed))
                 break
-    choice = GridChoice()
     shown = draw_grids(
-        [(name, path) for name, path, _ in runs], out / "grids", choice, device=device, tell=tell
+        [(name, path) for name, path, _ in runs],
+        out / "grids",
+        GridChoice(),
+        data=plan.scored_on,
+        device=device,
+        tell=tell,
     )
     seeds = {name: f"seed {seed}" for name, _, seed in runs}
     links = "".join(

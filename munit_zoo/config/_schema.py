@@ -61,7 +61,9 @@ class Value:
     @property
     def may_change(self) -> bool:
         """Whether a run may be resumed with another value."""
-        return MAY_CHANGE in getattr(self.annotation, "__metadata__", ())
+        options = [self.annotation, *typing.get_args(self.annotation)]
+        # Python 3.10 wraps what is null by default once more: Optional[Annotated[…]]
+        return any(MAY_CHANGE in getattr(option, "__metadata__", ()) for option in options)
 
     @property
     def _map(self) -> Any:

@@ -319,10 +319,15 @@ def _read_png_16(path: Source, colour: int, max_pixels: int) -> Decoded:
     for order in ("16B", "16L"):
         with _opened(path, path, max_pixels) as opened:
             decoder, box, offset, _ = opened.tile[0]
-            opened.tile = [type(opened.tile[0])(*[decoder, box, offset, f"{kind};{order}"])]
+            opened.tile = [_tile(opened.tile[0], (decoder, box, offset, f"{kind};{order}"))]
             halves.append(_channels_first(np.asarray(opened)).astype(np.uint16))
     high, low = halves
     return Decoded(high << 8 | low, "rgb" if colour == 2 else "rgb+alpha")
+
+
+def _tile(like: Any, values: tuple[Any, ...]) -> Any:
+    """A piece of a file as Pillow describes it: named fields, or before Pillow 11 a plain tuple."""
+    return values if type(like) is tuple else type(like)(*values)
 
 
 def _read_pnm_16(path: Source, max_pixels: int) -> Decoded | None:

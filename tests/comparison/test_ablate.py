@@ -146,6 +146,21 @@ def test_what_is_done_is_kept_and_other_metrics_train_nothing(done, tree, monkey
     assert not seeds(METRICS={"LIGHT": {"NAME": "brightness", "INPUTS": 3}})
 
 
+def test_variants_of_other_data_are_scored_on_the_same(tree, tmp_path):
+    """What learns from pairs has test images of its own, unless SCORED_ON says which."""
+    paired = {"full": [], "pairs": ["DATA.PAIRED=true"]}
+    mixed = {**tree, "SEEDS": [0], "VARIANTS": paired}
+    found = ablate(mixed, tmp_path, work=WORK)
+    assert "other test images than the first" in found.page.read_text()
+    apart = found.table
+    assert {variant for _, variant, _, _ in apart.scores} == {"full"}
+    assert any("differs in data.a, data.b" in note for note in apart.notes)
+    found = ablate({**mixed, "SCORED_ON": ["DATA.PAIRED=false"]}, tmp_path, work=WORK)
+    assert "other test images" not in found.page.read_text()
+    alike = found.table
+    assert {variant for _, variant, _, _ in alike.scores} == {"full", "pairs"}
+
+
 def test_a_changed_config_is_a_new_cell(done, tree):
     _, out, _ = done
     new = {**tree, "ITERATIONS": 3, "SEEDS": [0]}

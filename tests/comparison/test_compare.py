@@ -59,6 +59,7 @@ def test_a_page(runs, tmp_path, capsys, monkeypatch):
     for file in re.findall(r"img src='([^']+)'", page):
         assert (out.parent / file).is_file()
     assert page.count("<figure>") == 4
+    assert len(set(re.findall(r"<img src='[^']+' width='(\d+)'", page))) == 1
 
 
 def test_grids_show_the_same_under_the_same(runs, tmp_path):
@@ -93,6 +94,8 @@ def test_other_images_are_said_to_be_others(runs, tmp_path):
 def test_what_cannot_be_compared(runs, tmp_path):
     with pytest.raises(UsageError, match="two or more runs"):
         compare(runs[:1], tmp_path / "c.html")
+    with pytest.raises(UsageError, match="is named twice"):
+        compare([runs[0], runs[1], runs[0]], tmp_path / "c.html")
     with pytest.raises(UsageError, match="--out is a page"):
         compare(runs, tmp_path / "c")
     with pytest.raises(CheckpointError, match="is not a run"):

@@ -110,6 +110,8 @@ def test_equal_cells_are_refused():
         ({"METRICS": {}}, "has no METRICS"),
         ({"BASE": "munit/shape"}, "no config is called 'munit/shape'"),
         ({"COLUMNS": "shapes.shape"}, "COLUMNS.*is a list"),
+        ({"SCORED_ON": ["MODEL.STYLE_DIM=1"]}, "SCORED_ON.*overrides DATA alone"),
+        ({"SCORED_ON": ["DATA.PARED=false"]}, "DATA.PARED.*PAIRED"),
     ],
 )
 def test_what_is_wrong_is_said(changes, said):

@@ -239,6 +239,7 @@ def test_a_study_in_a_browser(browser, study, tmp_path):
     # what is being fetched ahead when the page is loaded again is given up, and no error
     page.on("requestfailed", lambda r: "ABORTED" in r.failure or wrong.append(r.url))
     page.goto((study / "site/index.html").as_uri())
+    assert page.locator("#unkept").is_hidden()
     assert "two translations of it, 8 times" in page.locator("#start").inner_text().replace(
         "\n", " "
     )
@@ -296,13 +297,16 @@ def test_order_and_sides_differ_from_person_to_person(browser, study):
     assert set(sides) == {0, 1}
 
 
-def test_a_person_may_be_asked_a_part(browser, study, tmp_path):
+def test_a_person_may_be_asked_a_part_and_a_browser_may_keep_nothing(browser, study, tmp_path):
     shutil.copytree(study / "site", tmp_path / "site")
     file = tmp_path / "site/index.html"
     file.write_text(file.read_text().replace('"each": null', '"each": 3'))
     context = browser.new_context()
+    refuse = "{ get() { throw new Error('no storage here'); } }"
+    context.add_init_script(f"Object.defineProperty(window, 'localStorage', {refuse})")
     page = context.new_page()
     page.goto(file.as_uri())
+    assert "answer all in one go" in page.inner_text("#unkept")
     assert page.inner_text("#count") == "3"
     page.click("#begin")
     for _ in range(3):

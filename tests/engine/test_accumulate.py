@@ -20,7 +20,9 @@ def in_float64():
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", ["pools", *(pytest.param(c, marks=pytest.mark.slow) for c in CASES if c != "pools")]
+)
 def test_parts_of_a_batch_are_the_batch(in_float64, tiny, case: str):
     (name, *overrides), side = CASES[case]
     overrides = [*tiny, *overrides] if case == "munit" else overrides

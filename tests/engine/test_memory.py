@@ -22,6 +22,7 @@ def estimated(name: str, *overrides: str):
     return estimate(config, rehearsal), rehearsal, config
 
 
+@pytest.mark.slow
 def test_weights_gradients_moments_and_what_helps(tiny):
     more = (*tiny, "DATA.SIZE=32", "ENGINE.BATCH_SIZE=8", "ENGINE.EMA=null")
     found, rehearsal, _ = estimated("munit/shapes", *more)
@@ -37,13 +38,17 @@ def test_weights_gradients_moments_and_what_helps(tiny):
     assert plain.moments <= count
 
 
+@pytest.mark.slow
 def test_a_network_that_two_updates_train_has_its_moments_once():
     found, rehearsal, _ = estimated(*STARGAN_V2, "ENGINE.BATCH_SIZE=2")
     assert found.moments == 2 * 4 * sum(rehearsal.parameters.values())
 
 
 def test_too_little_is_told_with_the_keys_that_help(tiny, monkeypatch):
-    _, rehearsal, config = estimated("munit/shapes", *tiny)
+    found, rehearsal, config = estimated("munit/shapes", *tiny)
+    count = 4 * sum(rehearsal.parameters.values())
+    assert (found.gradients, found.moments) == (count, 2 * count)  # Adam
+    assert found.peak > found.weights + found.gradients + found.moments
     fabric = make_fabric("cpu", "fp32")
     assert memory_notes(config, rehearsal, fabric) == []  # nobody asks of a small one
     monkeypatch.setattr(memory, "SMALL", 0)

@@ -116,6 +116,11 @@ def test_skip_leaves_one_update_out(tmp_path, trapped):
     assert any(not torch.equal(one[name], other[name]) for name in one)
     lines = [json.loads(line) for line in (run.folder / "log.jsonl").open()]
     assert [line.get("skipped", 0) for line in lines] == [0, 1, 0]
+
+
+@pytest.mark.slow
+def test_skipping_ends_where_nothing_else_happens(tmp_path, trapped):
+    more = [*trapped, "ENGINE.ON_NAN=skip"]
     set_trap(*range(3, 99))
     with pytest.raises(UsageError, match="20 iterations in a row"):
         train(
@@ -144,6 +149,7 @@ def test_rollback_goes_past_the_images_and_resumes_exactly(tmp_path, trapped):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.slow
 def test_rollback_ends_where_it_does_not_help(tmp_path, trapped):
     more = [*trapped, "ENGINE.ON_NAN=rollback"]
     set_trap(*range(3, 99))

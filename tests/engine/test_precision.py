@@ -82,6 +82,7 @@ def test_what_no_scale_mends_ends_training(half):
         half.step(inputs_of(half.objective, 16, 2), 0)
 
 
+@pytest.mark.slow
 def test_what_is_differentiated_twice_is_computed_in_fp32():
     config = load_config(*STARGAN_V2, "ENGINE.BATCH_SIZE=2")
     sizes = {name.lower(): (32, 32) for name in config.DOMAINS}
