@@ -60,6 +60,13 @@ SMALL = {
         "MODEL.DISCRIMINATOR.DIM=4",
         "MODEL.DISCRIMINATOR2.DIM=4",
     ),
+    "funit/shapes": (
+        "MODEL.CONTENT_ENCODER.DIM=4",
+        "MODEL.STYLE_ENCODER.DIM=4",
+        "MODEL.STYLE_ENCODER.DOWNSAMPLES=2",
+        "MODEL.DECODER.MAPPING.DIM=8",
+        "MODEL.DISCRIMINATOR.DIM=4",
+    ),
     "stargan/shapes": (
         "MODEL.GENERATOR.DIM=4",
         "MODEL.GENERATOR.BLOCKS=1",
@@ -76,6 +83,7 @@ SMALL = {
     ),
 }
 FOLDING = {
+    "funit/shapes": "MODEL.DECODER.FOLD",
     "munit/shapes": "MODEL.DECODER.FOLD",
     "unit/shapes": "MODEL.DECODER.FOLD",
     "starganv2/shapes": "MODEL.GENERATOR.FOLD",
