@@ -120,10 +120,13 @@ class _FullPrecision(nn.Conv2d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         device = input.device.type
+        output: Tensor
         if device == "meta" or not torch.is_autocast_enabled(device):
-            return super()._conv_forward(input, weight, bias)
+            output = super()._conv_forward(input, weight, bias)
+            return output
         with torch.autocast(device, enabled=False):
-            return super()._conv_forward(input.float(), weight, bias)
+            output = super()._conv_forward(input.float(), weight, bias)
+            return output
 
 
 class _FullPrecisionLegacySpectral(_FullPrecision, LegacySpectralConv2d):
