@@ -14,6 +14,7 @@ from munit_zoo.losses import AdversarialLoss, NamesLoss
 from munit_zoo.models import Critic, Fool, Graph, Objective, Term, TranslationModel, Values
 from munit_zoo.models.bicyclegan import BicycleGan
 from munit_zoo.models.cyclegan import CycleGan
+from munit_zoo.models.funit import Funit
 from munit_zoo.models.munit import Munit
 from munit_zoo.models.outline import own_terms
 from munit_zoo.models.pix2pix import Pix2Pix
@@ -111,6 +112,18 @@ def stargan_joint(domains: tuple[Domain, ...] = TWO, **settings: Any) -> StarGan
     return StarGanJoint(domains, **{"attributes": names, "classes": 3, **_told(5), **settings})
 
 
+def funit(domains: tuple[Domain, ...] = (DAY,), **settings: Any) -> Funit:
+    chosen = {
+        "style_dim": 4,
+        "classes": 3,
+        "content_encoder": _content(),
+        "style_encoder": slot("conv", dim=4, downsamples=2, kernel_size=3),
+        "decoder": slot("adain_resnet", blocks=1, kernel_size=3, mapping=slot("mlp", dim=8)),
+        "discriminator": slot("funit", dim=4, blocks=2),
+    }
+    return Funit(domains, **{**chosen, **settings})
+
+
 def starganv2(domains: tuple[Domain, ...] = (DAY, NIGHT, DUSK), **settings: Any) -> StarGanV2:
     sizes: dict[str, Any] = {"size": 32, "channel_budget": 128, "max_dim": 4}
     chosen = {
@@ -132,6 +145,7 @@ ZOO: dict[str, Callable[..., TranslationModel]] = {
     "bicyclegan": bicyclegan,
     "starganv2": starganv2,
     "stargan": stargan,
+    "funit": funit,
     "stargan_attributes": stargan_attributes,
     "stargan_joint": stargan_joint,
 }

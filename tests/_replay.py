@@ -21,7 +21,8 @@ ZERO = 1e-10
 class Replay:
     """A case, run through our training.
 
-    networks: the original's name of each network, our path of it, and how its names become ours.
+    networks: the original's name of each network (where several of ours are one of its: that, # and
+    a word), our path of it, and how its names become ours.
     """
 
     def __init__(self, path: Path, tree: dict[str, Any], sizes: Any, **options: Any) -> None:
@@ -33,7 +34,7 @@ class Replay:
         """Take the case's first weights over."""
         self.networks = networks
         for net, (path, names) in networks.items():
-            weights = renamed(self.case.under(f"init/{net}"), names)
+            weights = renamed(self.case.under(f"init/{_recorded(net)}"), names)
             self.training.model.networks()[path].load_state_dict(weights)
 
     def gradients(self, index: int, nets: list[str], prefix: str = "step0/grad") -> None:
@@ -41,11 +42,13 @@ class Replay:
         found = self.training.gradients[index]
         for net in nets:
             path, names = self.networks[net]
-            ours = names(list(self.case.under(f"init/{net}")))
-            recorded = self.case.under(f"{prefix}/{net}")
+            ours = names(list(self.case.under(f"init/{_recorded(net)}")))
+            recorded = self.case.under(f"{prefix}/{_recorded(net)}")
             largest = max((float(g.abs().max()) for g in recorded.values()), default=0.0)
             for name, gradient in recorded.items():
-                key = f"{prefix}/{net}/{name}"
+                if name not in ours:
+                    continue  # of another of our networks
+                key = f"{prefix}/{_recorded(net)}/{name}"
                 mine = found.get(f"{path}.{ours[name]}", torch.zeros_like(gradient))
                 if float(gradient.abs().max()) <= ZERO * largest:
                     self.case.errors[key] = (
@@ -59,8 +62,8 @@ class Replay:
         noise, at `loose`."""
         for net, (path, names) in self.networks.items():
             state = self.training.model.networks()[path].state_dict()
-            ours = names(list(self.case.under(f"init/{net}")))
-            for name, golden in self.case.under(f"final/{net}").items():
+            ours = names(list(self.case.under(f"init/{_recorded(net)}")))
+            for name, golden in self.case.under(f"final/{_recorded(net)}").items():
                 if name.endswith("num_batches_tracked") or name not in ours:
                     continue  # weights that the original carries along and never uses
                 zero, mine = self.is_zero(net, name, golden), state[ours[name]]
@@ -71,7 +74,7 @@ class Replay:
     def is_zero(self, net: str, name: str, golden: Tensor) -> Tensor:
         """Where a parameter's recorded gradient is rounding noise: of a bias before a norm, or of
         what a convolution makes, before a norm, of a constant map away from its borders."""
-        recorded = self.case.under(f"step0/grad/{net}")
+        recorded = self.case.under(f"step0/grad/{_recorded(net)}")
         if name not in recorded:
             return torch.zeros_like(golden, dtype=torch.bool)
         largest = max(float(g.abs().max()) for g in recorded.values())
@@ -89,6 +92,10 @@ class Replay:
         """Everything that was compared is within the bound."""
         name, error = max(self.case.errors.items(), key=lambda item: item[1])
         assert error <= BOUND, f"{name} is off by {error:.2e}"
+
+
+def _recorded(net: str) -> str:
+    return net.partition("#")[0]
 
 
 def adam(config: dict[str, Any], **more: Any) -> dict[str, Any]:

@@ -26,6 +26,8 @@ class FunitDiscriminator(nn.Module):
 
     dim: channels of the first convolution, doubled at each stage up to max_dim. blocks: in all, an
     even number.
+    legacy: where a block keeps the channels, its shortcut is the *activated* input, not the input:
+        the original activates in place, and its trained weights rely on it.
 
     Raises ContractError for settings out of range.
     """
@@ -38,6 +40,7 @@ class FunitDiscriminator(nn.Module):
         dim: Positive = 64,
         blocks: Positive = 10,
         max_dim: Positive = 1024,
+        legacy: bool = False,
         activation: Slot[Activation] = slot("lrelu"),
         pad_type: PadType = "reflect",
         init: Init = "kaiming",
@@ -52,7 +55,7 @@ class FunitDiscriminator(nn.Module):
         self.stages = nn.ModuleList()
         for _ in range(blocks // 2):
             wider = min(2 * dim, max_dim)
-            keeps, widens = (_Block(dim, out, make, pad_type) for out in (dim, wider))
+            keeps, widens = (_Block(dim, out, make, pad_type, legacy) for out in (dim, wider))
             self.stages.append(nn.Sequential(keeps, widens))
             dim = wider
         self.pool = nn.Sequential(Padding(1, pad_type), nn.AvgPool2d(3, stride=2))
@@ -78,19 +81,21 @@ class FunitDiscriminator(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two convolutions, each behind an activation, and a shortcut.
-
-    The shortcut is a 1×1 convolution of the input or, where channels stay, the *activated* input:
-    the original activates in place, and trained weights rely on it.
-    """
+    """Two convolutions, each behind an activation, and a shortcut: the input or, where channels
+    change, a 1×1 convolution of it. legacy: the activated input instead of the input."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, activation: Make, pad_type: PadType
+        self,
+        in_channels: int,
+        out_channels: int,
+        activation: Make,
+        pad_type: PadType,
+        legacy: bool,
     ) -> None:
         super().__init__()
         hidden = min(in_channels, out_channels)
         make: dict[str, Any] = {"pad_type": pad_type}
-        self.activation = activation()
+        self.activation, self.legacy = activation(), legacy
         self.first = ConvBlock(in_channels, hidden, 3, activation=activation, **make)
         self.second = ConvBlock(hidden, out_channels, 3, **make)
         widens = in_channels != out_channels
@@ -99,5 +104,6 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         activated = self.activation(x)
         residual = self.second(self.first(activated))
-        total: Tensor = residual + (activated if self.shortcut is None else self.shortcut(x))
+        kept = activated if self.legacy else x
+        total: Tensor = residual + (kept if self.shortcut is None else self.shortcut(x))
         return total

@@ -154,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--style-image", type=Path, nargs="+", default=[], help="examples whose styles to take"
     )
+    command.add_argument("--mean-style", action="store_true", help="one style: the mean of theirs")
     command.add_argument("--interpolate", type=int, default=0, help="steps between two styles")
     command.add_argument("--same-styles", action="store_true", help="the same for all inputs")
     command.add_argument("--seed", type=int, default=0, help="of the styles (0)")
@@ -324,12 +325,14 @@ _SYSTEMS = {
     "pix2pix": "…_net_{G,D}.pth",
     "bicyclegan": "…_net_{G,E,D,D2}.pth",
     "stargan": "…-{G,D}.ckpt",
+    "funit": "gen_….pt, dis_….pt",
     "starganv2": "…_{nets,nets_ema,optims}.ckpt",
     "cut": "…_net_{G,D,F}.pth, also FastCUT's",
 }
 """Systems whose checkpoints are imported, and what their files are called."""
 _OPTIONS = {
     "bicyclegan": "opt.txt",
+    "funit": "config.yaml",
     "stargan": "of its training: YAML or JSON",
     "starganv2": "of its training: YAML or JSON",
 }

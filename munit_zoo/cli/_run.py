@@ -135,6 +135,7 @@ def translate(chosen: argparse.Namespace) -> None:
     styles = StyleChoice(
         count=chosen.styles,
         images=tuple(chosen.style_image),
+        mean=chosen.mean_style,
         interpolate=chosen.interpolate,
         same=chosen.same_styles,
         seed=chosen.seed,

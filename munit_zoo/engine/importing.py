@@ -22,7 +22,7 @@ from munit_zoo.engine.runs import Run, plugin_records, provenance
 from munit_zoo.engine.state import Captured, imported
 from munit_zoo.engine.step import build_optimizers
 from munit_zoo.errors import CheckpointError, UnknownComponentError, UsageError
-from munit_zoo.interop import bicyclegan, cut, cyclegan, nvlabs, stargan, starganv2
+from munit_zoo.interop import bicyclegan, cut, cyclegan, funit, nvlabs, stargan, starganv2
 from munit_zoo.interop.checkpoints import ReadNetworks, whole
 from munit_zoo.models import TranslationModel, assemble, create_model, translating_networks
 from munit_zoo.models.rehearsal import look
@@ -425,6 +425,17 @@ SYSTEMS: Mapping[str, System] = {
         config=_stargan_config,
         nodes=lambda _: {},
         notes=_stargan_notes,
+    ),
+    "funit": System(
+        project="NVlabs/FUNIT",
+        recipe="funit",
+        networks=funit.NETWORKS,
+        defaults=funit.DEFAULTS,
+        options=starganv2.read_options,
+        read=funit.read_checkpoints,
+        config=lambda o, read: funit.config_of_options(o),
+        nodes=lambda _: {},
+        notes=lambda o, read, config: [],
     ),
     "starganv2": System(
         project="clovaai/stargan-v2",

@@ -26,7 +26,6 @@ from torch import Tensor
 from munit_zoo._version import __version__
 from munit_zoo.config import Config, Resolved, free_on_resume, resolve
 from munit_zoo.engine.acceleration import memory_format
-from munit_zoo.engine.devices import device_at_hand
 from munit_zoo.engine.locks import Busy, holding, is_held
 from munit_zoo.engine.state import Captured, drop_network, load_into, upgrade
 from munit_zoo.errors import CheckpointError, ConfigError, MunitZooError, Problem, UsageError
@@ -468,6 +467,8 @@ def load_model(
     Raises CheckpointError for a folder that is neither, or weights that do not fit, and UsageError
     for a device that is not here.
     """
+    from munit_zoo.engine.devices import device_at_hand  # which loads what scans all metadata
+
     device = device_at_hand(device)
     config = _as_built(find_snapshot(Path(path))[0]).config
     facts = read_newest(Path(path), lambda run, snapshot: snapshot.info().get("facts", {}))

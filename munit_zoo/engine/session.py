@@ -282,7 +282,9 @@ class Session:
             folder.mkdir(exist_ok=True)
             count, seed = self.engine.DISPLAY_STYLES, self.engine.SEED
             for way in model.ways[:GRID_WAYS]:
-                fixed, fresh = (_styles(model, count, seed, way, i) for i in (-1, iteration))
+                fixed, fresh = (
+                    _styles(model, count, seed, way, i, self.shown[way[1]]) for i in (-1, iteration)
+                )
                 images = self.shown[way[0]].to(model.device)
                 grid = translation_grid(model, images, way, fixed=fixed, fresh=fresh)
                 name = f"{way[0]}2{way[1]}"
@@ -433,10 +435,20 @@ def _shown(datasets: Mapping[str, Mapping[str, Dataset] | None], name: str, coun
 
 
 def _styles(
-    model: TranslationModel, count: int, seed: int, way: tuple[str, str], iteration: int
+    model: TranslationModel,
+    count: int,
+    seed: int,
+    way: tuple[str, str],
+    iteration: int,
+    examples: Tensor,
 ) -> Tensor | None:
-    """Style codes for a grid, drawn apart from training's own chance."""
+    """Style codes for a grid, drawn apart from training's own chance; without a prior, those of
+    some of the examples (N, C, H, W)."""
     if not model.style_dim:
         return None
     key = int(rng("grid", seed, *way, iteration).integers(2**62))
-    return model.sample_styles(count, torch.Generator().manual_seed(key), to=way[1])
+    generator = torch.Generator().manual_seed(key)
+    if not model.draws_styles:
+        order = torch.randperm(len(examples), generator=generator)
+        return model.encode_style(examples[order[:count]].to(model.device), way[1])
+    return model.sample_styles(count, generator, to=way[1])

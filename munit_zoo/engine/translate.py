@@ -43,12 +43,14 @@ class StyleChoice:
 
     count: styles drawn from the prior, for each input its own unless `same`; None for 10.
     images: example images of the target domain, or folders of them; each is a style.
+    mean: one style instead, the mean of theirs.
     interpolate: number of steps on the line between two styles (drawn, or of two `images`).
     seed: of what is drawn; with the input's name it decides an input's styles.
     """
 
     count: int | None = None
     images: tuple[Path, ...] = ()
+    mean: bool = False
     interpolate: int = 0
     same: bool = False
     seed: int = 0
@@ -270,6 +272,8 @@ def _check(styles: StyleChoice) -> None:
     """Raises UsageError for a choice of styles that cannot be meant."""
     if styles.interpolate and styles.interpolate < 2:
         raise UsageError(f"--interpolate takes 2 or more steps, got {styles.interpolate}")
+    if styles.mean and (styles.interpolate or not styles.images):
+        raise UsageError("--mean-style is of the --style-image given, without --interpolate")
     if styles.count is not None and styles.count < 1:
         raise UsageError(f"styles is a number of 1 or more, got {styles.count}")
 
@@ -339,6 +343,8 @@ def _labels(
         return [""], None
     if examples:
         codes = torch.cat([model.encode_style(x[None], target).cpu() for _, x in examples])
+        if styles.mean:
+            return ["_mean"], codes.mean(dim=0, keepdim=True)
         if styles.interpolate:
             return _numbered(styles.interpolate), _between(codes, styles.interpolate)
         return [name for name, _ in examples], codes

@@ -135,7 +135,12 @@ class Sampler:
         return draws(count, total, self.seed, purpose, self.key, index)
 
     def drawn(self, x: Tensor, index: int, count: int, purpose: str) -> Tensor:
-        """`count` translations (count, C, H, W) of one image into fresh styles."""
+        """`count` translations (count, C, H, W) of one image into fresh styles: of the prior or,
+        where there is none, of real target images."""
+        if getattr(self.translator, "style_dim", 0) and not getattr(
+            self.translator, "draws_styles", True
+        ):
+            return self.guided(x, self.real(self.reals(purpose, index, count)))
         generator = seeded(self.seed, purpose, self.key, index)
         return self._whole(self._translate(x, count, generator), count)
 

@@ -144,6 +144,12 @@ class TranslationModel(nn.Module):
         """The (source, target) domains between which it translates."""
         return tuple((w.source.name, w.target.name) for w in Translator(self).ways())
 
+    @property
+    def draws_styles(self) -> bool:
+        """Whether its styles have a prior; where not, they are those of example images."""
+        translator = Translator(self)
+        return all(translator.has_prior(way) for way in translator.ways())
+
     def translate(
         self,
         x: Tensor,

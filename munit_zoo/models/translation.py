@@ -205,6 +205,11 @@ class Translator:
         latents = torch.randn(count, self.latent_dim(way), generator=generator)
         return self.mapped(latents, way)
 
+    def has_prior(self, way: Way) -> bool:
+        """Whether styles can be drawn for a way."""
+        spec = self.graph.draws.get(str(way.translation.latent or way.translation.style))
+        return spec is not None and spec.kind == "normal"
+
     def latent_dim(self, way: Way) -> int:
         """Length of the vector that a style is drawn as."""
         latent = way.translation.latent or way.translation.style

@@ -185,7 +185,9 @@ class Iteration:
             side = side_of(model)
             x = torch.linspace(-1, 1, side * side).view(1, 1, side, side)
             x = x.expand(2, domains[source].channels, -1, -1)
-            made = shape_of(model.translate(x, target, source=source))
+            example = x[:1, :1].expand(-1, domains[target].channels, -1, -1)
+            styles = 1 if model.draws_styles or not model.style_dim else example
+            made = shape_of(model.translate(x, target, styles, source=source))
             if made != (2, 1, domains[target].channels, side, side):
                 fail(f"translate({source} to {target}) makes {made} of {shape_of(x)}")
 

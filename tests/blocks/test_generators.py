@@ -14,6 +14,7 @@ from munit_zoo.blocks.bicyclegan import (
 )
 from munit_zoo.blocks.discriminators import PatchDiscriminator, PixelDiscriminator
 from munit_zoo.blocks.filters import BlurDownsample, HighPass
+from munit_zoo.blocks.funit import FunitDiscriminator
 from munit_zoo.blocks.generators import ResnetGenerator, UnetGenerator
 from munit_zoo.blocks.stargan import StarGANDiscriminator, StarGANGenerator
 from munit_zoo.blocks.starganv2 import (
@@ -343,3 +344,19 @@ def test_stargan_takes_labels_of_whole_numbers():
     generator = StarGANGenerator(3, 3, 4, dim=4, blocks=1)
     x, label = torch.randn(2, 3, 16, 20), torch.tensor([[1, 0, 0, 1], [0, 0, 0, 0]])
     assert torch.equal(generator(x, label), generator(x, label.float()))
+
+
+# FUNIT's discriminator
+
+
+def test_funits_shortcut_is_the_input_or_as_in_the_original_activated():
+    torch.manual_seed(0)
+    sound = FunitDiscriminator(3, 2, dim=4, blocks=2, max_dim=4)
+    legacy = FunitDiscriminator(3, 2, dim=4, blocks=2, max_dim=4, legacy=True)
+    legacy.load_state_dict(sound.state_dict())
+    for discriminator in (sound, legacy):
+        block = discriminator.stages[0][0]
+        torch.nn.init.zeros_(block.second.conv.weight)
+    x = torch.randn(1, 4, 5, 5)
+    assert torch.equal(sound.stages[0][0](x), x)
+    torch.testing.assert_close(legacy.stages[0][0](x), torch.where(x < 0, 0.2 * x, x))

@@ -183,7 +183,9 @@ def test_a_process_that_is_killed_ends_the_other_with_a_message(tmp_path: Path, 
     began = time.monotonic()
     text = process.communicate(timeout=120)[1]  # both hold the pipe: read until both have ended
     assert time.monotonic() - began < 60
-    assert "another process of this training is gone" in text
+    # ours, or the leader's watch over its children is quicker: it looks once in five seconds
+    theirs = "terminated with code -9. Forcefully terminating all other processes"
+    assert "another process of this training is gone" in text or theirs in text
     assert "Traceback" not in text
     assert Run(folder).newest().read()
 

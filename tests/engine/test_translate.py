@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,7 @@ def test_the_grid_and_the_record_are_not_overwritten(trained, tmp_path):
         ({"size": 0}, "--size is the short side in pixels, 1 or more, got 0"),
         ({"out": "{file}"}, "is a file; --out is a folder"),
         ({"styles": StyleChoice(interpolate=-3)}, "--interpolate takes 2 or more steps, got -3"),
+        ({"styles": StyleChoice(mean=True)}, "--mean-style is of the --style-image given"),
         ({"styles": StyleChoice(count=0)}, "styles is a number of 1 or more, got 0"),
         ({"styles": StyleChoice(interpolate=4, images=("{file}",))}, "give two --style-image"),
         ({"styles": StyleChoice(interpolate=4, images=("{file}",) * 3)}, "or none; got 3"),
@@ -132,6 +134,19 @@ def test_a_folder_of_style_images(trained, tmp_path):
     out = tmp_path / "o"
     done = translate_files(trained(), [file], "b", styles=styles, out=out, device="cpu")
     assert [f.name for f in done.files["a.png"]] == ["a_b_x.png", "a_b_y.png"]
+
+
+def test_the_mean_style_of_examples(trained, tmp_path):
+    file = picture(tmp_path / "a.png")
+    examples = tuple(picture(tmp_path / name) for name in ("x.png", "y.png"))
+    found = {}
+    for mean in (False, True):
+        styles, out = StyleChoice(images=examples, mean=mean), tmp_path / f"o{mean}"
+        done = translate_files(trained(), [file], "b", styles=styles, out=out, device="cpu")
+        (record,) = json.loads((out / "translations.json").read_text())["images"]
+        found[mean] = np.array(record["styles"])
+    assert [f.name for f in done.files["a.png"]] == ["a_b_mean.png"]
+    np.testing.assert_allclose(found[True], found[False].mean(axis=0, keepdims=True), rtol=1e-5)
 
 
 def test_nothing_is_left_after_an_error(trained, tmp_path):

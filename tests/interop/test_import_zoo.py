@@ -171,6 +171,32 @@ def test_stargan_of_another_data_set(tmp_path, capsys):
 
 
 @pytest.mark.golden
+def test_funit(tmp_path, capsys):
+    folder = checkpoint("funit")
+    files = [*folder.glob("gen_*.pt"), *folder.glob("dis_*.pt")]
+    options = ["--options", str(folder / "config.yaml")]
+    run = imported("funit", files, tmp_path / "run", *options)
+    assert "imported funit at iteration 3" in capsys.readouterr().out
+    golden = load_file(folder / "expected.safetensors")
+    x, images = golden["x"], golden["class_images"]
+    model = mz.load_model(run)
+    code = model.encode_style(images, "animals").mean(dim=0, keepdim=True)
+    judge = with_judges(run).networks()["discriminator"]
+    with torch.no_grad():
+        found = {"content": model.content_encoder(x), "class_code": code[..., None, None]}
+        found["dis_out"] = judge(images, torch.arange(len(images)))[0][:, 0]
+    found["out"] = model.translate(x, "animals", code)[:, 0]
+    assert set(found) == set(golden) - {"x", "class_images"}
+    errors = {name: error_of(value, golden[name]) for name, value in found.items()}
+    assert max(errors.values()) < CHECKPOINT_BOUND, errors
+    config = Run.open(run).resolved().config
+    assert (config.OPTIM.DEFAULT.LR, config.OPTIM.NETWORKS.DISCRIMINATOR.LR) == (2e-4, 4e-4)
+    assert config.MODEL.DISCRIMINATOR.LEGACY
+    assert main(["import", "funit", *map(str, files), "--out", str(tmp_path / "more")]) == 2
+    assert "give its config.yaml by --options" in capsys.readouterr().err
+
+
+@pytest.mark.golden
 def test_starganv2(tmp_path, capsys):
     folder = checkpoint("starganv2")
     small = [*SHAPES, "ENGINE.ITERATIONS=4", "DOMAINS={OUTLINES: {}, FILLED: {}, NIGHT: {}}"]

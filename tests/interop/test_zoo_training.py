@@ -17,7 +17,7 @@ from _replay import ADVERSARIAL, Replay, adam, directed
 from torch import Tensor
 
 from munit_zoo.config import bind
-from munit_zoo.interop import bicyclegan, cyclegan, stargan, starganv2
+from munit_zoo.interop import bicyclegan, cyclegan, funit, stargan, starganv2
 from munit_zoo.models.stargan import targets as stargan_targets
 
 pytestmark = pytest.mark.golden
@@ -496,3 +496,99 @@ def test_stargans_protocol(path):
     found = stargan_targets(label, names)
     for ours, golden in zip(found, case.row("test_labels"), strict=True):
         assert torch.equal(ours, golden)
+
+
+# FUNIT
+
+GENERATOR_PARTS = ("content_encoder", "style_encoder", "decoder")
+
+
+def funit_tree(case: Case) -> dict[str, Any]:
+    c = case.config
+    rmsprop = {"NAME": "rmsprop", "WEIGHT_DECAY": c["weight_decay"]}
+    return {
+        "MODEL": {
+            "NAME": "funit",
+            "CLASSES": c["dis"]["num_classes"],
+            **funit.settings_of_options(c),
+        },
+        "LOSSES": {
+            "ADVERSARIAL": {
+                "NAME": "hinge",
+                "WEIGHT": 0.5 * c["gan_w"],
+                "CRITIC_WEIGHT": c["gan_w"],
+            },
+            "R1": {"NAME": "r1", "OF": "mean", "WEIGHT": 20},
+            "IMAGE_RECON": {"NAME": "l1", "WEIGHT": c["r_w"]},
+            "FEATURE_MATCHING": {"NAME": "l1", "WEIGHT": c["fm_w"]},
+        },
+        "DOMAINS": {"ANIMALS": {"CHANNELS": 3}},
+        "OPTIM": {  # the original exchanges its two rates
+            "DEFAULT": {**rmsprop, "LR": c["lr_dis"]},
+            "NETWORKS": {"DISCRIMINATOR": {"LR": c["lr_gen"]}},
+        },
+    }
+
+
+FUNIT = [
+    pytest.param(c.values[0], *setting, marks=c.marks, id="-".join([c.id, *map(str, setting)]))
+    for c in cases("funit")
+    for setting in ((True, "derived"), (False, "none"))
+]
+
+
+@pytest.mark.parametrize(("path", "channels_last", "share"), FUNIT)
+def test_funit(path, channels_last, share):
+    case = Case(path)
+    tree = funit_tree(case)
+    tree["ENGINE"] = {
+        "BATCH_SIZE": len(case["x_a"]),
+        "CHANNELS_LAST": channels_last,
+        "SHARE": share,
+    }
+    replay = Replay(path, tree, {"animals": tuple(case["x_a"].shape[2:])})
+
+    def part(network: str) -> Any:
+        own = replay.training.model.networks()[network].state_dict()
+        places = funit.generator_names([f"{network}.{name}" for name in own], case.config)
+        return lambda names: {
+            name: places[name].removeprefix(f"{network}.") for name in names if name in places
+        }
+
+    nets = {f"gen#{network}": (network, part(network)) for network in GENERATOR_PARTS}
+    replay.load({**nets, "dis": ("discriminator", funit.discriminator_names)})
+    for step, recorded in enumerate(case.info["losses"]):
+        given = case.under(f"step{step}")
+        inputs = {
+            "x": given["x_a"],
+            "y": given["l_a"],
+            "x_cls": given["x_b"],
+            "y_cls": given["l_b"],
+        }
+        ours = funit_losses(replay.training.step(inputs, step))
+        for update, losses in ours.items():
+            for name, value in losses.items():
+                golden = recorded[update][name]
+                error = abs(float(value) - golden) / max(abs(golden), FLOOR)
+                replay.case.errors[f"step{step}/{update}/{name}"] = error
+    replay.gradients(0, ["dis"])
+    replay.gradients(1, list(nets))
+    replay.final()
+    replay.check()
+
+
+def funit_losses(parts: dict[str, Tensor]) -> dict[str, dict[str, Any]]:
+    return {
+        "dis_update": {
+            "loss_dis_total": parts["discriminator/total"],
+            "loss_dis_reg": 2 * parts["discriminator/r1/d_cls"],
+        },
+        "gen_update": {
+            "loss_gen_total": parts["generator/total"],
+            "loss_gen_adv": 0.5
+            * (parts["generator/adversarial/d_trans"] + parts["generator/adversarial/d_recon"]),
+            "loss_gen_recon_x": parts["generator/image_recon/x_recon"],
+            "loss_gen_recon_c": parts["generator/feature_matching/m_recon"],
+            "loss_gen_recon_s": parts["generator/feature_matching/m_trans"],
+        },
+    }

@@ -18,6 +18,7 @@ from munit_zoo.metrics.extractors import (
 from munit_zoo.metrics.features import Moments, frechet_distance
 from munit_zoo.metrics.fidelity import Fidelity
 from munit_zoo.metrics.report import COPIED, MODEL, REAL, UNRELATED
+from munit_zoo.metrics.sampling import Sampler
 from munit_zoo.metrics.timm_networks import TimmExtractor
 
 DATA = {"a": Images(24, seed=3, range_=0.1), "b": Images(40, seed=1)}
@@ -38,6 +39,16 @@ class Corner(Extractor):
 
 def images(count: int = 3, side: int = 40) -> torch.Tensor:
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def test_without_a_prior_styles_are_those_of_real_images():
+    class Follower(Tinter):
+        draws_styles = False
+
+    sampler = Sampler(Follower(), DATA, "a", "b", None, 0, "cpu")
+    x = DATA["a"].test(0)[None]
+    examples = sampler.real(sampler.reals("test", 0, 3))
+    assert torch.equal(sampler.drawn(x, 0, 3, "test"), sampler.guided(x, examples))
 
 
 def test_legacy_resizing_is_tensorflow_1s():
@@ -164,8 +175,6 @@ def test_scores_are_those_of_the_translations():
     real, fake = Moments(), Moments()
     real.add(extractor.features(torch.stack([DATA["b"].test(i) for i in range(40)])))
     metric = fidelity()
-    from munit_zoo.metrics.sampling import Sampler
-
     sampler = Sampler(Tinter(), DATA, "a", "b", None, metric.seed, "cpu")
     for index, x in sampler:
         fake.add(extractor.features(sampler.drawn(x, index, 3, "fidelity")))

@@ -60,6 +60,13 @@ SMALL = {
         "MODEL.DISCRIMINATOR.DIM=4",
         "MODEL.DISCRIMINATOR2.DIM=4",
     ),
+    "funit/shapes": (
+        "MODEL.CONTENT_ENCODER.DIM=4",
+        "MODEL.STYLE_ENCODER.DIM=4",
+        "MODEL.STYLE_ENCODER.DOWNSAMPLES=2",
+        "MODEL.DECODER.MAPPING.DIM=8",
+        "MODEL.DISCRIMINATOR.DIM=4",
+    ),
     "stargan/shapes": (
         "MODEL.GENERATOR.DIM=4",
         "MODEL.GENERATOR.BLOCKS=1",
@@ -76,6 +83,7 @@ SMALL = {
     ),
 }
 FOLDING = {
+    "funit/shapes": "MODEL.DECODER.FOLD",
     "munit/shapes": "MODEL.DECODER.FOLD",
     "unit/shapes": "MODEL.DECODER.FOLD",
     "starganv2/shapes": "MODEL.GENERATOR.FOLD",
@@ -137,8 +145,12 @@ def gaps(found: Mapping[str, Tensor], plain: Mapping[str, Tensor]) -> dict[str, 
     return {name: gap for name, gap in off.items() if gap > BOUND}
 
 
+SLOW = ("bicyclegan/shapes", "funit/shapes")
+RECIPES = [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in SMALL]
+
+
 @pytest.mark.parametrize("batch", [1, 2, 3])
-@pytest.mark.parametrize("recipe", SMALL)
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_a_steps_gradients_are_those_of_the_plain_form(recipe, batch):
     fold = FOLDING.get(recipe)
     folded, unfolded = ([f"{fold}={value}"] if fold else [] for value in ("true", "false"))

@@ -10,6 +10,7 @@ import torch
 from _recipes import (
     bicyclegan,
     cyclegan,
+    funit,
     munit,
     pix2pix,
     stargan,
@@ -231,6 +232,19 @@ def test_two_sets_of_labels_translate_into_each_other():
     for source in ("day", "night"):
         found = model.translate(x, "night", codes[:1], source=source)
         assert torch.equal(found[:, 0], model.generator(x, codes[:1]))
+
+
+def test_classes_are_known_by_examples():
+    model = funit().eval()
+    x, examples = images(2, 3, 16, 16), images(3, 3, 16, 16)
+    codes = model.encode_style(examples, "day")
+    mean = codes.mean(dim=0, keepdim=True)
+    found = model.translate(x, "day", mean)
+    expected = model.decoder(model.content_encoder(x), mean.expand(2, -1))
+    torch.testing.assert_close(found[:, 0], expected)
+    assert not model.draws_styles
+    with pytest.raises(UsageError, match="Funit draws no styles: give codes or example images"):
+        model.translate(x, "day", 2)
 
 
 def test_a_discriminator_that_tells_other_labels_is_refused():

@@ -70,6 +70,12 @@ SMALL = {
         "discriminator": slot("multiscale_patchgan", dim=4, layers=2),
         "discriminator2": slot("multiscale_patchgan", dim=4, layers=2),
     },
+    "model:funit": {
+        "content_encoder": slot("resnet", dim=4, blocks=1),
+        "style_encoder": slot("conv", dim=4),
+        "decoder": slot("adain_resnet", blocks=1, mapping=slot("mlp", dim=8)),
+        "discriminator": slot("funit", dim=4, blocks=4),
+    },
     "model:stargan": STARGAN | {"discriminator": slot("stargan", labels=3, **JUDGE)},
     "model:stargan_attributes": STARGAN | {"discriminator": slot("stargan", labels=5, **JUDGE)},
     "model:stargan_joint": STARGAN | {"discriminator": slot("stargan", labels=13, **JUDGE)},
