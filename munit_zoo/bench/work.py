@@ -152,7 +152,7 @@ def _train(arm: Arm, device: torch.device) -> Work:
     ]
     turns = itertools.cycle(enumerate(batches))
 
-    def step() -> Any:
+    def step() -> object:
         iteration, batch = next(turns)
         return trainer.step(batch, iteration)
 
@@ -341,7 +341,7 @@ def _reference(arm: Arm, device: torch.device) -> Work:
     facts: dict[str, Any] = {"size": _side(arm, config), "channels_last": False}
     if arm.mode == "train":
 
-        def step() -> Any:
+        def step() -> object:
             batch = next(turns)
             return trainer.step(batch[a], batch[b])
 

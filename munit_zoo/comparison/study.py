@@ -22,6 +22,7 @@ from torch import Tensor
 
 from munit_zoo.comparison.compare import names_of
 from munit_zoo.config import bind, domains_of
+from munit_zoo.data import Dataset
 from munit_zoo.data.images import from_unit, write_image
 from munit_zoo.engine.devices import choose_device
 from munit_zoo.engine.grids import as_rgb
@@ -129,9 +130,9 @@ def make_study(
 
 def _common(
     runs: Mapping[str, Path], choice: StudyChoice
-) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+) -> tuple[dict[str, Dataset], list[tuple[str, str]]]:
     """The test images, and the directions, that the runs have in common."""
-    first: dict[str, Any] = {}
+    first: dict[str, Dataset] = {}
     known: list[tuple[str, str]] = []
     for number, (name, path) in enumerate(runs.items()):
         config = find_snapshot(path)[0].resolved().config
@@ -164,7 +165,7 @@ def _common(
     return first, chosen
 
 
-def _unlike(one: Any, other: Any) -> bool:
+def _unlike(one: Dataset, other: Dataset) -> bool:
     if len(one) != len(other):
         return True
     return any(not torch.equal(one.test(i), other.test(i)) for i in {0, len(one) - 1})
@@ -173,7 +174,7 @@ def _unlike(one: Any, other: Any) -> bool:
 def _questions(
     names: Sequence[str],
     ways: Sequence[tuple[str, str]],
-    datasets: Mapping[str, Any],
+    datasets: Mapping[str, Dataset],
     choice: StudyChoice,
 ) -> list[_Question]:
     """All questions in an order that tells nothing: pairs and directions in equal shares, and
@@ -206,7 +207,7 @@ def _translate(
     name: str,
     path: Path,
     questions: Sequence[_Question],
-    datasets: Mapping[str, Any],
+    datasets: Mapping[str, Dataset],
     images: Path,
     salt: str,
     choice: StudyChoice,
@@ -252,7 +253,7 @@ def _write(path: Path, image: Tensor) -> None:
 def _key(
     runs: Mapping[str, Path],
     questions: Sequence[_Question],
-    datasets: Mapping[str, Any],
+    datasets: Mapping[str, Dataset],
     salt: str,
     choice: StudyChoice,
 ) -> dict[str, Any]:

@@ -158,7 +158,7 @@ class HuggingFace(FileDataset):
             return self.domain.place
         return self._labels[self.name(index)]
 
-    def origin(self) -> dict[str, Any]:
+    def origin(self) -> dict[str, object]:
         """The table."""
         return {"table": self.source, "column": self.image, "where": self.where}
 

@@ -76,8 +76,8 @@ def build_optimizers(
             updates[term] = tuple(
                 i for i in range(len(objective.steps)) if term in objective.terms_of(i)
             )
-    members: dict[Any, list[str]] = {}
-    nodes: dict[Any, Any] = {}
+    members: dict[tuple[tuple[int, ...], str], list[str]] = {}
+    nodes: dict[tuple[tuple[int, ...], str], Config] = {}
     for path in named:
         node = entry_of(config.OPTIM.NETWORKS, path, config.OPTIM.DEFAULT)
         key = (updates[path], node.dump())
@@ -304,9 +304,9 @@ class Trainer:
         """What all processes found, where that differs: only some may have met it first."""
         if self.fabric.world_size == 1:
             return trouble
-        said: list[Any] = [None] * self.fabric.world_size
+        said: list[str | None] = [None] * self.fabric.world_size
         torch.distributed.all_gather_object(said, trouble)
-        lost = [text for text in said if " loss " in text]
+        lost = [text for text in said if text and " loss " in text]
         return str((lost or said)[0])
 
     def _without_sync(self, step: Any, waiting: bool) -> Any:

@@ -202,7 +202,7 @@ _TABLE = (
 )
 
 
-def _columns(datasets: Mapping[str, Any]) -> list[Column]:
+def _columns(datasets: Mapping[str, FactoredDataset]) -> list[Column]:
     """All scores, for tables of results."""
     content = list(dict.fromkeys(f for d in datasets.values() for f in d.content_factors))
     style = list(dict.fromkeys(f for d in datasets.values() for f in d.style_factors))
@@ -438,7 +438,9 @@ def _cells(
     )
 
 
-def _mean_cells(found: Mapping[str, float], datasets: Mapping[str, Any]) -> tuple[str, ...]:
+def _mean_cells(
+    found: Mapping[str, float], datasets: Mapping[str, FactoredDataset]
+) -> tuple[str, ...]:
     """The cells of a mean over directions, whose targets have some factors in common."""
     first, *others = datasets.values()
     content = [f for f in first.content_factors if all(f in d.content_factors for d in others)]

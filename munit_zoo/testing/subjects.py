@@ -412,7 +412,7 @@ def _model(part: _Part) -> Subject:
     return Subject(one.model, one, (one.inputs,), one.check, method="an iteration of its updates")
 
 
-KINDS: dict[str, Any] = {
+KINDS: dict[str, Callable[[_Part], Subject]] = {
     "norm": _norm,
     "activation": _activation,
     "content_encoder": _content_encoder,
