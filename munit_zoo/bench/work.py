@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -438,7 +438,7 @@ _BUILDERS: dict[str, Callable[[Arm, torch.device], Work]] = {
 # Parts of them
 
 
-def _autocast(arm: Arm, device: torch.device) -> Any:
+def _autocast(arm: Arm, device: torch.device) -> AbstractContextManager[object]:
     if arm.precision != "bf16" or device.type == "meta":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from munit_zoo.domains import Domain
@@ -13,8 +13,9 @@ from munit_zoo.errors import GraphError, MunitZooError, an
 from munit_zoo.registry import CORE, REGISTRIES, Entry, Registry, damaged_metadata, registry
 
 if TYPE_CHECKING:  # the latter would load torch
-    from munit_zoo.config import Resolved
+    from munit_zoo.config import Config, Resolved
     from munit_zoo.data import Dataset
+    from munit_zoo.models import Objective, Rehearsal
 
 
 def list_components(chosen: argparse.Namespace) -> None:
@@ -288,7 +289,7 @@ def config_show(chosen: argparse.Namespace) -> None:
         print(f"{text:<{width}}# {origin}" if origin else text)
 
 
-def _lines(tree: Mapping[str, object], prefix: str, depth: int = 0) -> Any:
+def _lines(tree: Mapping[str, object], prefix: str, depth: int = 0) -> Iterator[tuple[str, str]]:
     """(text, dotted path) of each key."""
     from munit_zoo.config import dump_value
 
@@ -339,7 +340,7 @@ def config_check(chosen: argparse.Namespace) -> None:
         stream_of(config, rehearsal.objective, found)  # labels and partners that the recipe reads
 
 
-def _print_memory(config: Any, rehearsal: Any) -> None:
+def _print_memory(config: Config, rehearsal: Rehearsal) -> None:
     """What training will take, of a whole batch in one process."""
     from munit_zoo.engine.memory import estimate
     from munit_zoo.errors import sized
@@ -434,7 +435,7 @@ def _print_parameters(counts: Mapping[str, int]) -> None:
             print(f"  {name} {count:,}{of}{only}")
 
 
-def _print_updates(objective: Any) -> None:
+def _print_updates(objective: Objective) -> None:
     """What each update computes, and what it takes over."""
     for code in objective.codes(objective.pattern()):
         update = objective.graph.updates[code.index]

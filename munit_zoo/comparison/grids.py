@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torchvision.utils import make_grid
 
 from munit_zoo.config import bind, domains_of
+from munit_zoo.data import Dataset
 from munit_zoo.engine.devices import choose_device
 from munit_zoo.engine.grids import as_rgb, save_grid
 from munit_zoo.engine.runs import find_snapshot, load_model
@@ -119,7 +120,7 @@ def _of_run(
     return Shown(name, columns, files, inputs, widths)
 
 
-def _images(dataset: Any, count: int) -> list[Tensor]:
+def _images(dataset: Dataset, count: int) -> list[Tensor]:
     """Some test images, evenly over the data."""
     return [dataset.test(index) for index in spread(count, len(dataset))]
 
@@ -128,7 +129,7 @@ def _grid(
     model: TranslationModel,
     images: Sequence[Tensor],
     way: tuple[str, str],
-    datasets: Mapping[str, object],
+    datasets: Mapping[str, Dataset],
     choice: GridChoice,
 ) -> tuple[Tensor, str]:
     """A grid (3, H, W) in [-1, 1], and what its columns are."""

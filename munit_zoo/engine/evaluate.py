@@ -16,6 +16,7 @@ import torch
 
 from munit_zoo._version import __version__
 from munit_zoo.config import Config, bind, domains_of
+from munit_zoo.data import Dataset
 from munit_zoo.engine.devices import choose_device
 from munit_zoo.engine.page import write_page
 from munit_zoo.engine.results import Record, add_to_results, read_results, titled
@@ -166,7 +167,7 @@ class _Job:
         write_page(self.run.folder)
         return found
 
-    def _datasets(self, split: str) -> dict[str, Any]:
+    def _datasets(self, split: str) -> dict[str, Dataset]:
         """The images of a split by domain."""
         found = {
             domain.name: bind("dataset", self.config.DATA)(domain, split)
@@ -176,7 +177,7 @@ class _Job:
             dataset.prepare()
         return found
 
-    def _about(self, model: torch.nn.Module, datasets: Mapping[str, object]) -> dict[str, Any]:
+    def _about(self, model: torch.nn.Module, datasets: Mapping[str, Dataset]) -> dict[str, Any]:
         """What is scored: the run, its weights and its images."""
         _, snapshot = find_snapshot(self.path)
         without = self.own.plain()

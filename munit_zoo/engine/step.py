@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -265,7 +265,7 @@ class Trainer:
                 shares[-1].forget(code)
         return found, left_out
 
-    def _autocast(self, code: Code) -> Any:
+    def _autocast(self, code: Code) -> AbstractContextManager[object]:
         """The precision of an update's forward. What is differentiated twice loses too much in
         fp16, whose scale only helps the last gradient: such an update computes in fp32."""
         if self.scalers and any(loss.use.differentiates for loss in code.losses):

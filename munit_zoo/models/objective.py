@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from munit_zoo.errors import ContractError, GraphError
+from munit_zoo.models.base import TranslationModel
 from munit_zoo.models.graph import Graph
 from munit_zoo.models.plan import Calls, Code, Planner, Use, read_value, run
 from munit_zoo.models.recipe import Critic, Entry, Fool, names_of
@@ -230,7 +231,7 @@ class Objective:
 
     def __init__(
         self,
-        model: Any,
+        model: TranslationModel,
         terms: Iterable[Term],
         *,
         calls: Calls,
@@ -313,7 +314,7 @@ class Objective:
     def _due(self, index: int, iteration: int) -> bool:
         update = self.graph.updates[index]
         options = self.options.get(update.name, UpdateOptions())
-        every: Any = update.every if options.every is None else options.every
+        every = update.every if options.every is None else options.every
         if isinstance(every, str):
             every = getattr(self.model, every)
         return bool(every(iteration)) if callable(every) else (iteration + 1) % every == 0

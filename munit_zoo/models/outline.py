@@ -16,6 +16,7 @@ from munit_zoo.domains import Domain
 from munit_zoo.errors import GraphError, MunitZooError
 from munit_zoo.inputs import Draw, Image, Input, Label
 from munit_zoo.losses import AdversarialLoss, NamesLoss
+from munit_zoo.models.base import TranslationModel
 from munit_zoo.models.graph import Graph
 from munit_zoo.models.objective import Objective, Share, Term
 from munit_zoo.models.plan import Code, Operation, Planner
@@ -41,7 +42,7 @@ def example_domains(recipe: type) -> tuple[Domain, ...]:
     return tuple(Domain(name) for name in Graph(recipe).letters or ("a", "b", "c"))
 
 
-def side_of(model: Any) -> int:
+def side_of(model: TranslationModel) -> int:
     """Side of the images to call a recipe with: the one that a network asks for (`input_size`), or
     a multiple of the recipe's stride."""
     asked = [getattr(network, "input_size", None) for network in model.networks().values()]
@@ -50,7 +51,7 @@ def side_of(model: Any) -> int:
     )
 
 
-def seen(model: Any, batch: int = 1) -> Look:
+def seen(model: TranslationModel, batch: int = 1) -> Look:
     """What a look at a recipe on the `meta` device shows, of all that its own terms read.
 
     Raises GraphError where some of that cannot be computed.
@@ -69,7 +70,7 @@ def seen(model: Any, batch: int = 1) -> Look:
     return found
 
 
-def sketch(model: Any) -> Objective:
+def sketch(model: TranslationModel) -> Objective:
     """The updates of a recipe on the `meta` device, with all its own terms.
 
     Raises GraphError where the recipe contradicts itself, or cannot be computed.
