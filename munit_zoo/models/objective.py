@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from munit_zoo.errors import ContractError, GraphError
-from munit_zoo.models.base import TranslationModel
 from munit_zoo.models.graph import Graph
 from munit_zoo.models.plan import Calls, Code, Planner, Use, read_value, run
 from munit_zoo.models.recipe import Critic, Entry, Fool, names_of
+
+if TYPE_CHECKING:  # base builds on this module
+    from munit_zoo.models.base import TranslationModel
 
 __all__ = [
     "Objective",

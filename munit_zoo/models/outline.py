@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,14 @@ from munit_zoo.domains import Domain
 from munit_zoo.errors import GraphError, MunitZooError
 from munit_zoo.inputs import Draw, Image, Input, Label
 from munit_zoo.losses import AdversarialLoss, NamesLoss
-from munit_zoo.models.base import TranslationModel
 from munit_zoo.models.graph import Graph
 from munit_zoo.models.objective import Objective, Share, Term
 from munit_zoo.models.plan import Code, Operation, Planner
 from munit_zoo.models.recipe import Critic, Entry, Fool, names_of
 from munit_zoo.models.rehearsal import Look, look
+
+if TYPE_CHECKING:  # base builds on this module
+    from munit_zoo.models.base import TranslationModel
 
 __all__ = [
     "calls_of",
