@@ -305,7 +305,6 @@ def test_a_code_steers_a_unet(inject: str, upsample: str):
 @pytest.mark.parametrize("encoder", [BicycleConvEncoder, BicycleResnetEncoder])
 def test_an_encoder_of_two_parts_and_of_certain_sizes(encoder):
     network = encoder(3, 6, halvings=2, dim=4, parts=2)
-    assert network.stride == 32
     assert network(torch.randn(2, 3, 32, 63)).shape == (2, 6)
     assert [head.out_features for head in network.heads] == [3, 3]
     for size in ((16, 32), (32, 64)):

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from munit_zoo.data.images import write_image
+from munit_zoo.data.webdataset import pack
 from munit_zoo.errors import UsageError
 from munit_zoo.models import Critic, Fool, Image, Translation, TranslationModel, Update, tensor
 from munit_zoo.registry import NORMS, REGISTRIES, slot
@@ -93,7 +94,15 @@ SMALL = {
         "discriminator": slot("starganv2", **STARGANV2),
     },
 }
-NEEDS = ("domain_invariant_vgg", "vgg_perceptual", "image_folder", "image_list", "side_by_side")
+NEEDS = (
+    "domain_invariant_vgg",
+    "vgg_perceptual",
+    "image_folder",
+    "image_list",
+    "side_by_side",
+    "webdataset",
+    "huggingface",
+)
 ENTRIES = [
     entry
     for one in REGISTRIES.values()
@@ -136,6 +145,20 @@ def test_datasets_of_files(tmp_path):
     (tmp_path / "table.csv").write_text("image,Red,Round\n0.png,1,0\n1.png,0,0\n2.png,0,1\n")
     table = str(tmp_path / "table.csv")
     check_component("dataset", "image_folder", root=str(tmp_path), size=16, table=table)
+    pack(tmp_path / "trainA", tmp_path / "shards/trainA")
+    check_component("dataset", "webdataset", root=str(tmp_path / "shards"), size=16)
+
+
+def test_datasets_of_tables(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    image = np.random.default_rng(0).integers(0, 255, (3, 20, 24)).astype(np.uint8)
+    write_image(tmp_path / "0.png", image)
+    rows = {"image": [{"bytes": (tmp_path / "0.png").read_bytes(), "path": None}] * 3}
+    features = datasets.Features({"image": datasets.Image()})
+    table = datasets.Dataset.from_dict(rows, features=features)
+    table.save_to_disk(str(tmp_path / "saved"))
+    sources = {"TRAIN_A": str(tmp_path / "saved")}
+    check_component("dataset", "huggingface", sources=sources, size=16)
 
 
 # The kit itself
