@@ -167,19 +167,24 @@ class Problem:
 class ConfigError(MunitZooError):
     """All problems of one config, reported together.
 
-    problems: the single problems, in the order of the config.
+    problems: the single problems, in the order of the config. notes: what may be why, such as keys
+    that went with an exchanged component.
     """
 
-    def __init__(self, problems: Sequence[Problem], *, source: str = "") -> None:
-        self.problems = tuple(problems)
-        self.source = source
+    def __init__(
+        self, problems: Sequence[Problem], *, source: str = "", notes: Sequence[str] = ()
+    ) -> None:
+        self.problems, self.source, self.notes = tuple(problems), source, tuple(notes)
         count = len(self.problems)
         head = f"{count} problem{'s' if count != 1 else ''} in the config {source}".rstrip()
-        super().__init__("\n".join([head + ":", *(f"  - {problem}" for problem in self.problems)]))
+        lines = [head + ":", *(f"  - {problem}" for problem in self.problems), *self.notes]
+        super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_config_error, (self.problems, self.source))
+        return (_config_error, (self.problems, self.source, self.notes))
 
 
-def _config_error(problems: Sequence[Problem], source: str) -> ConfigError:
-    return ConfigError(problems, source=source)
+def _config_error(
+    problems: Sequence[Problem], source: str, notes: Sequence[str] = ()
+) -> ConfigError:
+    return ConfigError(problems, source=source, notes=notes)

@@ -175,3 +175,13 @@ def test_any_is_rare():
     used = [line for line in lines if not re.match(r"\s*(from|import) ", line)]
     found = sum(len(re.findall(r"\bAny\b", line)) for line in used)
     assert found < len(lines) / 100, f"{found} times in {len(lines)} lines"
+
+
+def test_the_map_names_every_room():
+    root = PACKAGE.parent
+    if not (root / "CONTRIBUTING.md").is_file():
+        pytest.skip("the map lies beside the sources")
+    house = (root / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```")[1]
+    rooms = [f"{p.name}/" if p.is_dir() else p.name for p in PACKAGE.iterdir()]
+    missing = [r for r in rooms if not r.startswith(("_", "py.typed")) and r not in house]
+    assert not missing

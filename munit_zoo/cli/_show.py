@@ -35,7 +35,8 @@ def list_components(chosen: argparse.Namespace) -> None:
             continue
         print(f"{one.kind}:")
         for name in names:
-            print(f"  {name:<24}{_origin(one, name)}")
+            told = [part for part in (one.summary(name), _origin(one, name)) if part]
+            print(f"  {name:<28}{' · '.join(told)}".rstrip())
         if not names:
             print(f"  nothing matches {chosen.pattern!r}")
     if not chosen.kind:

@@ -113,7 +113,7 @@ def _finish(layers: Sequence[Node], problems: list[Problem], label: str) -> Reso
     problems += _built_problems(result)
     problems += _recipe_problems(result.values, result.origins)
     if problems:
-        raise ConfigError(problems, source=label)
+        raise ConfigError(problems, source=label, notes=[str(lost) for lost in result.lost()])
     config = Config(result.values)
     return Resolved(config, result.origins, result.components, result.lost(), tuple(layers))
 

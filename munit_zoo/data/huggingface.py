@@ -25,7 +25,7 @@ from munit_zoo.data.webdataset import check_split_keys
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError
 from munit_zoo.registry import MAY_CHANGE
-from munit_zoo.registry.ranges import Positive, PositiveFloat
+from munit_zoo.registry.ranges import Fraction, Positive, PositiveFloat
 
 __all__ = ["HuggingFace"]
 
@@ -67,6 +67,7 @@ class HuggingFace(FileDataset):
         size: Positive | dict[str, Positive] | None = 256,
         crop: Crop = None,
         flip: bool = True,
+        resized_crop: Fraction = 0.0,
         interpolation: Interpolation = "bilinear",
         convert: dict[str, Convert] | Convert = "none",
         on_bad_image: Annotated[OnBadImage, MAY_CHANGE] = "error",
@@ -84,6 +85,7 @@ class HuggingFace(FileDataset):
             interpolation=interpolation,
             convert=conversion_for(convert, domain.name),
             max_pixels=max_pixels,
+            resized_crop=resized_crop,
         )
         super().__init__(
             domain,

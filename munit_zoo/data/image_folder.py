@@ -27,7 +27,7 @@ from munit_zoo.data.transforms import (
 from munit_zoo.domains import Domain, letter
 from munit_zoo.errors import DataError
 from munit_zoo.registry import MAY_CHANGE
-from munit_zoo.registry.ranges import NonNegative, Positive, PositiveFloat
+from munit_zoo.registry.ranges import Fraction, NonNegative, Positive, PositiveFloat
 
 __all__ = ["ImageFolder", "split_folder"]
 
@@ -49,6 +49,8 @@ class ImageFolder(FileDataset):
     size: short side after resizing, for all domains or per domain (`{DAY: 286, NIGHT: 256}`); null
         to keep the size. crop: (height, width), or a number for both; null for size × size.
     flip: mirror half of the training images. interpolation: of resizing.
+    resized_crop: the share of training images of which a large part at random, .8 to 1 of the area,
+        is resized to the crop.
     convert: `rgb`, `gray` or `none`, for all domains or per domain (`{DAY: gray}`): what is
         transparent comes to lie on white, and CMYK becomes RGB.
     on_bad_image: stop, or skip and list.
@@ -79,6 +81,7 @@ class ImageFolder(FileDataset):
         size: Positive | dict[str, Positive] | None = 256,
         crop: Crop = None,
         flip: bool = True,
+        resized_crop: Fraction = 0.0,
         interpolation: Interpolation = "bilinear",
         convert: dict[str, Convert] | Convert = "none",
         on_bad_image: Annotated[OnBadImage, MAY_CHANGE] = "error",
@@ -103,6 +106,7 @@ class ImageFolder(FileDataset):
             interpolation=interpolation,
             convert=conversion_for(convert, domain.name),
             max_pixels=max_pixels,
+            resized_crop=resized_crop,
         )
         labels = labels_from(
             table.get(domain.key) if isinstance(table, dict) else table,

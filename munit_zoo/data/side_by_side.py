@@ -28,7 +28,7 @@ from munit_zoo.data.transforms import (
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError, suggest
 from munit_zoo.registry import MAY_CHANGE
-from munit_zoo.registry.ranges import NonNegative, Positive, PositiveFloat
+from munit_zoo.registry.ranges import Fraction, NonNegative, Positive, PositiveFloat
 
 __all__ = ["SideBySide"]
 
@@ -61,6 +61,7 @@ class SideBySide(FileDataset):
         size: Positive | None = 256,
         crop: Crop = None,
         flip: bool = True,
+        resized_crop: Fraction = 0.0,
         interpolation: Interpolation = "bilinear",
         convert: dict[str, Convert] | Convert = "none",
         on_bad_image: Annotated[OnBadImage, MAY_CHANGE] = "error",
@@ -76,6 +77,7 @@ class SideBySide(FileDataset):
             interpolation=interpolation,
             convert=conversion_for(convert, domain.name),
             max_pixels=max_pixels,
+            resized_crop=resized_crop,
         )
         labels = labels_from(table, attributes, classes=False)
         super().__init__(

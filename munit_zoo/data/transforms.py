@@ -29,6 +29,10 @@ Convert = Literal["none", "rgb", "gray"]
 Crop = Positive | tuple[Positive, Positive] | None
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
+CROP_AREAS = (0.8, 1.0)
+CROP_ASPECTS = (0.9, 1.1)
+"""Of `resized_crop`: of the area, and times the crop's aspect (evenly by its logarithm)."""
+
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -38,6 +42,9 @@ class Pipeline:
     size: None keeps the images as they are. crop: (height, width), or a number for both; None for
     size × size. max_pixels: rows times columns of the largest image that one is resized to.
     convert: `rgb` repeats a single channel, `gray` weighs three (ITU-R BT.601); `none` neither.
+    resized_crop: the share of training samples that are instead a part of the resized image, of .8
+    to 1 of its area and .9 to 1.1 of the crop's aspect where that fits, resized to the crop
+    (StarGAN v2's random resized crop).
     Raises DataError where neither size nor crop is given, or the crop is larger than the size.
     """
 
@@ -50,6 +57,7 @@ class Pipeline:
         interpolation: Interpolation,
         convert: Convert,
         max_pixels: int = MAX_PIXELS,
+        resized_crop: float = 0.0,
     ) -> None:
         if crop is None and size is None:
             raise DataError("give DATA.SIZE (short side after resizing), DATA.CROP, or both")
@@ -61,17 +69,36 @@ class Pipeline:
                 f"DATA.SIZE {size}"
             )
         self.short, self.flip, self.convert, self.max_pixels = size, flip, convert, max_pixels
-        self.interpolation = InterpolationMode(interpolation)
+        self.interpolation, self.resized_crop = InterpolationMode(interpolation), resized_crop
 
     def train(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """A training sample, all chance taken from `rng`."""
         image = self.resized(image)
+        if self.resized_crop and rng.random() < self.resized_crop:
+            image = self._resized_crop(image, rng)
         height, width = self.crop
         top = int(rng.integers(image.shape[1] - height + 1))
         left = int(rng.integers(image.shape[2] - width + 1))
         flipped = bool(rng.random() < 0.5)  # drawn even if unused: crops do not depend on FLIP
         image = image[:, top : top + height, left : left + width]
         return (image.flip(-1) if flipped and self.flip else image).contiguous()
+
+    def _resized_crop(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """A large part of an image at a random place, of the crop's size."""
+        rows, columns = image.shape[1:]
+        area = rows * columns * rng.uniform(*CROP_AREAS)
+        aspect = self.crop[1] / self.crop[0] * np.exp(rng.uniform(*np.log(CROP_ASPECTS)))
+        height = min(rows, max(1, round(np.sqrt(area / aspect))))
+        width = min(columns, max(1, round(np.sqrt(area * aspect))))
+        top, left = int(rng.integers(rows - height + 1)), int(rng.integers(columns - width + 1))
+        part = image[:, top : top + height, left : left + width]
+        return self._resize(part, list(self.crop))
+
+    def _resize(self, image: Tensor, target: list[int]) -> Tensor:
+        antialias = self.interpolation is not InterpolationMode.NEAREST
+        resized: Tensor = T.resize(image, target, self.interpolation, antialias=antialias)
+        bicubic = self.interpolation is InterpolationMode.BICUBIC
+        return resized.clamp(-1, 1) if bicubic else resized  # it overshoots
 
     def test(self, image: Tensor) -> Tensor:
         """The middle crop."""
@@ -90,10 +117,7 @@ class Pipeline:
                     f"make {target[0]}×{target[1]}, more than DATA.MAX_PIXELS {self.max_pixels:,} "
                     "allows"
                 )
-            antialias = self.interpolation is not InterpolationMode.NEAREST
-            image = T.resize(image, target, self.interpolation, antialias=antialias)
-            if self.interpolation is InterpolationMode.BICUBIC:
-                image = image.clamp(-1, 1)  # overshoots
+            image = self._resize(image, target)
         if image.shape[1] < self.crop[0] or image.shape[2] < self.crop[1]:
             raise DataError(
                 f"it is {image.shape[1]}×{image.shape[2]} (height × width) and smaller than the "

@@ -34,7 +34,7 @@ from munit_zoo.data.transforms import (
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError, UsageError
 from munit_zoo.registry import MAY_CHANGE
-from munit_zoo.registry.ranges import NonNegative, Positive, PositiveFloat
+from munit_zoo.registry.ranges import Fraction, NonNegative, Positive, PositiveFloat
 
 __all__ = ["WebDataset", "groups_of", "list_members", "pack"]
 
@@ -78,6 +78,7 @@ class WebDataset(FileDataset):
         size: Positive | dict[str, Positive] | None = 256,
         crop: Crop = None,
         flip: bool = True,
+        resized_crop: Fraction = 0.0,
         interpolation: Interpolation = "bilinear",
         convert: dict[str, Convert] | Convert = "none",
         on_bad_image: Annotated[OnBadImage, MAY_CHANGE] = "error",
@@ -94,6 +95,7 @@ class WebDataset(FileDataset):
             interpolation=interpolation,
             convert=conversion_for(convert, domain.name),
             max_pixels=max_pixels,
+            resized_crop=resized_crop,
         )
         super().__init__(
             domain,

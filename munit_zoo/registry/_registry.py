@@ -31,6 +31,7 @@ from munit_zoo.registry._discovery import (
 from munit_zoo.registry._signature import Setting, Signature
 from munit_zoo.registry._slots import SlotDefault
 from munit_zoo.registry._strict import strict_error, strict_plugins
+from munit_zoo.registry._summary import summary_of_class, summary_of_target
 from munit_zoo.registry.contracts import Contract
 
 __all__ = ["Description", "Factory", "Registry"]
@@ -141,6 +142,17 @@ class Registry:
             if fnmatch.fnmatchcase(entry.name, pattern) or fnmatch.fnmatchcase(name, pattern):
                 names.append(name)
         return names
+
+    def summary(self, name: str) -> str:
+        """The first line of what a component says of itself, without importing it; "" where its
+        source is not at hand.
+
+        Raises UnknownComponentError and AmbiguousComponentError as `entry`.
+        """
+        entry = self.entry(name)
+        if entry.origin == "local":
+            return summary_of_class(self._local[entry.name][1])
+        return summary_of_target(entry.target)
 
     def entry(self, name: str) -> Entry:
         """The entry that a name means.

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from munit_zoo.blocks.norms import AdaIN
 from munit_zoo.cli import main
 from munit_zoo.data.images import read_image, write_image
 
@@ -27,9 +28,14 @@ def run(tmp_path_factory, tiny) -> Path:
     return folder
 
 
+SUMMARY = (AdaIN.__doc__ or "").splitlines()[0]
+
+
 def test_list_and_describe(capsys):
     assert main(["list", "norm", "ada*"]) == 0
-    assert capsys.readouterr().out.split() == ["norm:", "adain"]
+    heading, line = capsys.readouterr().out.splitlines()
+    assert heading == "norm:"
+    assert line.split(maxsplit=1) == ["adain", SUMMARY]
     assert main(["list"]) == 0
     everything = capsys.readouterr().out
     assert all(word in everything for word in ("adain_resnet", "munit", "lsgan", "image_folder"))
@@ -274,6 +280,7 @@ def test_the_module_runs(tmp_path):
     assert done.stdout.startswith("munit-zoo 0.1")
 
 
+@pytest.mark.slow
 def test_a_run_names_the_local_file_it_was_made_with(tmp_path, tiny):
     file = tmp_path / "mine.py"
     file.write_text(

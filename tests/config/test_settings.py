@@ -168,6 +168,15 @@ def test_what_may_change_on_resume_stands_beside_each_key():
 # What a change of NAME drops
 
 
+def test_dropped_keys_are_told_where_the_exchange_is_a_problem_too():
+    with pytest.raises(ConfigError) as caught:
+        load_config("munit/shapes", "MODEL.NAME=starganv2")
+    *problems, note = str(caught.value).splitlines()
+    assert len(problems) > 1
+    assert note.startswith("MODEL.NAME=starganv2 dropped ")
+    assert " of munit: " in note
+
+
 def test_dropped_keys_are_known():
     resolved = resolve("munit/shapes", ["MODEL.DECODER.NAME=resnet", "MODEL.DECODER.BLOCKS=3"])
     (dropped,) = resolved.dropped

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from munit_zoo.data.images import from_unit, is_image, mapping, read_image, to_unit, write_image
+from munit_zoo.data.transforms import Pipeline
 from munit_zoo.errors import DataError
 
 DTYPES = {"uint8": np.uint8, "uint16": np.uint16}
@@ -201,3 +202,34 @@ def test_why_an_image_cannot_be_read(tmp_path: Path, name: str, reason: str):
     with pytest.raises(DataError) as caught:
         read_image(file)
     assert str(caught.value) == f"the image {file} cannot be read: {reason}"
+
+
+def test_resized_crops_are_a_share_of_large_parts():
+    def made(share: float, seed: int) -> torch.Tensor:
+        pipeline = Pipeline(
+            size=40,
+            crop=32,
+            flip=False,
+            interpolation="bilinear",
+            convert="none",
+            resized_crop=share,
+        )
+        return pipeline.train(image, np.random.default_rng(seed))
+
+    rows, columns = torch.meshgrid(torch.arange(40.0), torch.arange(50.0), indexing="ij")
+    image = torch.stack([rows, columns])  # a pixel says where it was
+    extents = []
+    for seed in range(200):
+        part = made(1.0, seed)
+        assert part.shape == (2, 32, 32)
+        assert torch.equal(part, made(1.0, seed))
+        extents.append([float(part[c].max() - part[c].min()) for c in (0, 1)])
+        plain = made(0.0, seed)
+        assert float(plain[1].max() - plain[1].min()) == 31
+    height, width = torch.tensor(extents).T
+    assert height.min() > 0.8 * 39  # at .8 of the area of 40×50 and an aspect of .9 to 1.1
+    assert width.min() > 36
+    assert width.max() < 50
+    assert width.std() > 0.5
+    plain = sum(float(p[1].max() - p[1].min()) == 31 for p in (made(0.5, s) for s in range(200)))
+    assert 70 < plain < 130

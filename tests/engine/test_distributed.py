@@ -124,6 +124,7 @@ def logged(folder: Path) -> list[int]:
     return [json.loads(line)["iteration"] for line in file.open()] if file.is_file() else []
 
 
+@pytest.mark.slow
 def test_two_processes_end_and_resume_together(tmp_path: Path, tiny):
     folder = tmp_path / "run"
     overrides = [*tiny, "ENGINE.ITERATIONS=100000", "ENGINE.SNAPSHOT_EVERY=0"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -23,6 +26,7 @@ from munit_zoo.registry import (
     registry,
     slot,
 )
+from munit_zoo.registry._summary import summary_of_target
 
 
 @pytest.fixture
@@ -360,3 +364,26 @@ def test_a_local_file_that_ends_the_program(tmp_path):
     (tmp_path / "mine.py").write_text("raise SystemExit(3)")
     with pytest.raises(UsageError, match="mine.py fails: SystemExit: 3"):
         load_plugin_file(tmp_path / "mine.py")
+
+
+def test_every_builtin_says_what_it_is_and_nothing_is_imported_for_it():
+    code = (
+        "import sys; from munit_zoo.registry import REGISTRIES\n"
+        "for one in REGISTRIES.values():\n"
+        "    for name in one.list():\n"
+        "        entry = one.entry(name)\n"
+        "        assert entry.origin != 'builtin' or one.summary(name), (one.kind, name)\n"
+        "assert 'torch' not in sys.modules and 'munit_zoo.blocks' not in sys.modules"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+
+
+def test_a_summary_without_a_source_is_empty(tmp_path, monkeypatch):
+    assert summary_of_target("no.such.module:Thing") == ""
+    (tmp_path / "broken_source.py").write_text("class (:")
+    (tmp_path / "plain_source.py").write_text('class Thing:\n    """One.\n\n    More."""\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert summary_of_target("broken_source:Thing") == ""
+    assert summary_of_target("plain_source:Other") == ""
+    assert summary_of_target("plain_source:Thing") == "One."

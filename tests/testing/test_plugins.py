@@ -245,7 +245,7 @@ def test_a_run_made_with_an_uninstalled_plugin(site, tmp_path, tiny):
 def test_list_shows_origins_and_the_broken(site):
     plain = run(site, "list", "norm").stdout
     assert re.search(r"raising +plug-in, zoo-raises 1\.5\n", plain)
-    assert re.search(r"zoo-cuckoo:instance +plug-in", plain)
+    assert re.search(r"zoo-cuckoo:instance +Does nothing\. · plug-in", plain)
     checked = run(site, "list", "norm", "--check").stdout
     assert re.search(r"raising +plug-in, zoo-raises 1\.5 +BROKEN: .*no luck", checked)
 
