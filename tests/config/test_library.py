@@ -50,6 +50,11 @@ def test_the_published_settings():
     assert plain.OPTIM.SCHEDULE == {"NAME": "step", "EVERY": 100_000, "GAMMA": 0.5}
 
 
+@pytest.mark.parametrize("name", ["starganv2/afhq", "starganv2/celeba_hq"])
+def test_starganv2_crops_half_of_its_images_as_published(name: str):
+    assert load_config(name).DATA.RESIZED_CROP == 0.5
+
+
 def test_names_work_in_any_folder(tmp_path: Path):
     code = "import munit_zoo as mz; print(mz.load_config('munit/shapes').MODEL.NAME)"
     done = subprocess.run(

@@ -62,6 +62,25 @@ def test_the_constructor_touches_no_disk():
     assert ImageFolder(A, "train", root="/nowhere", size=32, crop=(16, 24)).size == (16, 24)
 
 
+def test_every_dataset_of_files_makes_resized_crops(root: Path):
+    (root / "a.txt").write_text("trainA/2.png\n")
+    folder, lists = str(root / "trainB"), {"TRAIN_A": str(root / "a.txt")}
+    plain, cut = (
+        [
+            ImageFolder(A, "train", root=str(root), size=16, flip=False, resized_crop=share),
+            ImageList(A, "train", lists=lists, root=str(root), size=16, resized_crop=share),
+            SideBySide(A, "train", folder=folder, hold_out=0, size=16, resized_crop=share),
+        ]
+        for share in (0.0, 1.0)
+    )
+    for one, other in zip(plain, cut, strict=True):
+        whole, part = (d.train(0, np.random.default_rng(0)) for d in (one, other))
+        assert whole.shape == part.shape
+        assert not torch.equal(whole, part), type(one).__name__
+        assert torch.equal(part, other.train(0, np.random.default_rng(0)))
+        assert torch.equal(one.test(0), other.test(0))
+
+
 def test_samples_have_the_crops_size(root: Path):
     dataset = ImageFolder(A, "train", root=str(root), size=16, crop=(12, 14))
     sample = dataset.train(0, np.random.default_rng(0))
