@@ -43,8 +43,8 @@ class Pipeline:
     size × size. max_pixels: rows times columns of the largest image that one is resized to.
     convert: `rgb` repeats a single channel, `gray` weighs three (ITU-R BT.601); `none` neither.
     resized_crop: the share of training samples that are instead a part of the resized image, of .8
-    to 1 of its area and .9 to 1.1 of the crop's aspect where that fits, resized to the crop
-    (StarGAN v2's random resized crop).
+    to 1 of its area (less, where its aspect is another) and .9 to 1.1 of the crop's aspect, resized
+    to the crop (StarGAN v2's random resized crop).
     Raises DataError where neither size nor crop is given, or the crop is larger than the size.
     """
 
@@ -88,8 +88,9 @@ class Pipeline:
         rows, columns = image.shape[1:]
         area = rows * columns * rng.uniform(*CROP_AREAS)
         aspect = self.crop[1] / self.crop[0] * np.exp(rng.uniform(*np.log(CROP_ASPECTS)))
-        height = min(rows, max(1, round(np.sqrt(area / aspect))))
-        width = min(columns, max(1, round(np.sqrt(area * aspect))))
+        height, width = np.sqrt(area / aspect), np.sqrt(area * aspect)
+        fit = min(1.0, rows / height, columns / width)  # less of the area, rather than squeezed
+        height, width = max(1, round(fit * height)), max(1, round(fit * width))
         top, left = int(rng.integers(rows - height + 1)), int(rng.integers(columns - width + 1))
         part = image[:, top : top + height, left : left + width]
         return self._resize(part, list(self.crop))
