@@ -21,14 +21,14 @@ class Diverged(UsageError):
     """An update met a NaN or an infinity, and was not stepped."""
 
 
-def gradients_finite(parameters: Iterable[nn.Parameter]) -> bool:
-    """Whether all gradients are numbers. Waits for the device."""
+def gradients_finite(parameters: Iterable[nn.Parameter], *losses: Tensor) -> bool:
+    """Whether all gradients, and the losses (scalars) with them, are numbers. Waits for the device,
+    once where they are."""
     gradients = [p.grad for p in parameters if p.grad is not None]
-    if not gradients:
+    norm = nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
+    if torch.isfinite(sum(losses, norm)):  # quick, but squares may overflow
         return True
-    if torch.isfinite(nn.utils.get_total_norm(gradients)):  # quick, but squares may overflow
-        return True
-    return all(map(_finite, gradients))
+    return all(map(_finite, [*gradients, *losses]))
 
 
 def trace(

@@ -241,15 +241,15 @@ class Trainer:
                     with self._autocast(code):
                         loss, parts = step(code, values, self._weights)
                     self._backward(name, loss / len(shares) if len(shares) > 1 else loss)
-                if watched and trouble is None and not torch.isfinite(loss):
-                    trouble = trace(name, code, values.slots, parts, trained)
                 if number < len(shares):
+                    if watched and trouble is None and not torch.isfinite(loss):
+                        trouble = trace(name, code, values.slots, parts, trained)
                     values.forget(code)
                 for label, part in [*parts.items(), ("total", loss.detach())]:
                     share = part / len(shares) if len(shares) > 1 else part
                     key = f"{name}/{label}"
                     found[key] = found[key] + share if key in found else share
-            sound = self._sound(name, mine, trained, trouble) if watched else True
+            sound = self._sound(name, mine, trained, loss, trouble) if watched else True
             if sound or sound is None:
                 shares[-1].forget(code)
             if sound:
@@ -282,13 +282,18 @@ class Trainer:
         update: str,
         mine: Sequence[int],
         trained: Mapping[str, nn.Parameter],
+        loss: Tensor,
         trouble: str | None,
     ) -> bool | None:
         """Whether an update's gradients, unscaled by this, may be stepped with. None: not, as fp16
-        was scaled too much, which is less the next time."""
-        alone = self.fabric.world_size == 1
+        was scaled too much, which is less the next time.
+
+        loss: of the last part of the batch. trouble: what was found in the parts before.
+        """
+        alone = self.fabric.world_size == 1  # of several, the averaged gradients say it to all
+        own = [loss.detach()] if alone else []
         if not self.scalers:
-            return (trouble is None or not alone) and gradients_finite(trained.values())
+            return (trouble is None or not alone) and gradients_finite(trained.values(), *own)
         scaler = self.scalers[update]
         for i in mine:
             scaler.unscale_(self.groups[i].optimizer)
@@ -296,7 +301,7 @@ class Trainer:
         was = scaler.get_scale()
         if any(parameter.grad is not None for parameter in trained.values()):
             scaler.update()
-        if alone and trouble is not None:
+        if alone and (trouble is not None or not torch.isfinite(loss)):
             return False
         return None if not finite and was > 1 else finite
 

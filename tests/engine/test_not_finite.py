@@ -20,13 +20,13 @@ CALLS = {"seen": 0, "bad": ()}
 
 class Trap(NamesLoss):
     """0, and NaN at the calls that a test chooses, as if an image were at fault; its gradient alone
-    where `gradient` is set."""
+    where `gradient` is set, its value alone (an infinity) where `value` is."""
 
     arity = 1
 
-    def __init__(self, *, gradient: bool = False) -> None:
+    def __init__(self, *, gradient: bool = False, value: bool = False) -> None:
         super().__init__()
-        self.gradient = gradient
+        self.gradient, self.value = gradient, value
         self.register_buffer("count", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -35,6 +35,8 @@ class Trap(NamesLoss):
         CALLS["seen"] += 1
         bad = CALLS["seen"] in CALLS["bad"]
         self.count += float("nan") if bad and not self.gradient else 1
+        if bad and self.value:
+            return 0 * x.mean() + float("inf")
         if bad and self.gradient:
             return (0 * x.mean()).square().sqrt()  # 0, of an infinite slope
         return 0 * x.mean() * (float("nan") if bad else 1)
@@ -64,10 +66,13 @@ def weights(run: Run) -> dict[str, Tensor]:
     return {name: v for part in ("networks", "criteria") for name, v in captured.part(part).items()}
 
 
-def test_stop_names_the_term_where_the_criterion_is_at_fault(tmp_path, trapped):
+@pytest.mark.parametrize("value", ["false", "true"])
+def test_stop_names_the_term_where_the_criterion_is_at_fault(tmp_path, trapped, value):
+    """Also where all gradients are numbers."""
     set_trap(5)
+    more = [*trapped, f"LOSSES.TRAP={{NAME: test_trap, PAIRS: [[x_ab]], VALUE: {value}}}"]
     with pytest.raises(UsageError) as caught:
-        train(resolve("munit/shapes", trapped), tmp_path / "run", device="cpu")
+        train(resolve("munit/shapes", more), tmp_path / "run", device="cpu")
     text = str(caught.value)
     assert "at iteration 4 in the update generators the loss TRAP is not finite" in text
     assert "the criterion itself made it so" in text
