@@ -11,12 +11,19 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from munit_zoo.data._cache import Cache
+from munit_zoo.data._cache import cache_for
 from munit_zoo.data._labels import Attributes, Classes
-from munit_zoo.data.images import MAX_PIXELS, Decoded, Source, decode, mapping, shown
+from munit_zoo.data.images import Decoded, Source, decode, mapping, shown
 from munit_zoo.data.reading import unit_image
 from munit_zoo.data.seeding import rng
-from munit_zoo.data.transforms import Pipeline
+from munit_zoo.data.transforms import (
+    Convert,
+    Crop,
+    Interpolation,
+    Pipeline,
+    conversion_for,
+    size_for,
+)
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError, counted, suggest
 
@@ -30,29 +37,47 @@ _LOOKED_AT = 16  # images whose values are looked at for a note on their range
 class FileDataset:
     """Images in files; a subclass says which (`find`).
 
+    size, crop, flip, resized_crop, interpolation, convert: as `Pipeline` takes them; size and
+    convert also by domain.
     on_bad_image: `error` stops at an image that cannot be used, naming it; `skip` reads every image
     once in `prepare`, leaves out the bad ones and lists them in `skipped`.
     max_pixels: rows times columns of the largest image that is decoded. reduced_jpeg: decode a JPEG
     that is to become smaller at a fraction of its size.
-    labels: what is known of the images beside their domain. cache: keeps images once resized.
+    cache: `memory` or a folder, which keeps images once resized; cache_gb: the most, in 10^9 bytes.
+    labels: what is known of the images beside their domain.
     """
 
     def __init__(
         self,
         domain: Domain,
         split: Literal["train", "test"],
-        pipeline: Pipeline,
-        on_bad_image: OnBadImage,
         *,
-        max_pixels: int = MAX_PIXELS,
+        size: int | Mapping[str, int] | None,
+        crop: Crop,
+        flip: bool,
+        resized_crop: float,
+        interpolation: Interpolation,
+        convert: Convert | Mapping[str, Convert],
+        on_bad_image: OnBadImage,
+        max_pixels: int,
         reduced_jpeg: bool = False,
+        cache: str | None,
+        cache_gb: float,
         labels: Attributes | Classes | None = None,
-        cache: Cache | None = None,
     ) -> None:
-        self.cache = cache
-        self.domain, self.split, self.pipeline = domain, split, pipeline
+        self.pipeline = Pipeline(
+            size=size_for(size, domain.name),
+            crop=crop,
+            flip=flip,
+            resized_crop=resized_crop,
+            interpolation=interpolation,
+            convert=conversion_for(convert, domain.name),
+            max_pixels=max_pixels,
+        )
+        self.cache = cache_for(cache, cache_gb)
+        self.domain, self.split = domain, split
         self.on_bad_image, self.max_pixels, self.labels = on_bad_image, max_pixels, labels
-        self.short = pipeline.short if reduced_jpeg else None
+        self.short = self.pipeline.short if reduced_jpeg else None
         self.skipped: dict[str, str] = {}
         self.notes: list[str] = []
         self._files: list[tuple[str, Source]] | None = None

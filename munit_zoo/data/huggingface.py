@@ -10,16 +10,12 @@ from typing import Annotated, Any, Literal
 
 from torch import Tensor
 
-from munit_zoo.data._cache import cache_for
 from munit_zoo.data._files import FileDataset, OnBadImage, check_domains
 from munit_zoo.data.images import MAX_PIXELS, Packed, Source
 from munit_zoo.data.transforms import (
     Convert,
     Crop,
     Interpolation,
-    Pipeline,
-    conversion_for,
-    size_for,
 )
 from munit_zoo.data.webdataset import check_split_keys
 from munit_zoo.domains import Domain
@@ -78,23 +74,20 @@ class HuggingFace(FileDataset):
     ) -> None:
         check_domains(domain, size=size, convert=convert, where=where)
         check_split_keys("SOURCES", sources, domain)
-        pipeline = Pipeline(
-            size=size_for(size, domain.name),
-            crop=crop,
-            flip=flip,
-            interpolation=interpolation,
-            convert=conversion_for(convert, domain.name),
-            max_pixels=max_pixels,
-            resized_crop=resized_crop,
-        )
         super().__init__(
             domain,
             split,
-            pipeline,
-            on_bad_image,
+            size=size,
+            crop=crop,
+            flip=flip,
+            resized_crop=resized_crop,
+            interpolation=interpolation,
+            convert=convert,
+            on_bad_image=on_bad_image,
             max_pixels=max_pixels,
             reduced_jpeg=reduced_jpeg,
-            cache=cache_for(cache, cache_gb),
+            cache=cache,
+            cache_gb=cache_gb,
         )
         self.key = f"{split.upper()}_{domain.key}"
         self.source = sources.get(self.key)

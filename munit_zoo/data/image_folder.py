@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from munit_zoo.data._cache import cache_for
 from munit_zoo.data._files import (
     FileDataset,
     OnBadImage,
@@ -20,9 +19,6 @@ from munit_zoo.data.transforms import (
     Convert,
     Crop,
     Interpolation,
-    Pipeline,
-    conversion_for,
-    size_for,
 )
 from munit_zoo.domains import Domain, letter
 from munit_zoo.errors import DataError
@@ -99,15 +95,6 @@ class ImageFolder(FileDataset):
             size=size,
             convert=convert,
         )
-        pipeline = Pipeline(
-            size=size_for(size, domain.name),
-            crop=crop,
-            flip=flip,
-            interpolation=interpolation,
-            convert=conversion_for(convert, domain.name),
-            max_pixels=max_pixels,
-            resized_crop=resized_crop,
-        )
         labels = labels_from(
             table.get(domain.key) if isinstance(table, dict) else table,
             attributes,
@@ -117,12 +104,18 @@ class ImageFolder(FileDataset):
         super().__init__(
             domain,
             split,
-            pipeline,
-            on_bad_image,
+            size=size,
+            crop=crop,
+            flip=flip,
+            resized_crop=resized_crop,
+            interpolation=interpolation,
+            convert=convert,
+            on_bad_image=on_bad_image,
             max_pixels=max_pixels,
             reduced_jpeg=reduced_jpeg,
             labels=labels,
-            cache=cache_for(cache, cache_gb),
+            cache=cache,
+            cache_gb=cache_gb,
         )
         self.root = None if root is None else Path(root).expanduser()
         self.folder = _folder(folders, domain)

@@ -6,16 +6,12 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from munit_zoo.data._cache import cache_for
 from munit_zoo.data._files import FileDataset, OnBadImage, check_domains, labels_from
 from munit_zoo.data.images import MAX_PIXELS, Source, shown
 from munit_zoo.data.transforms import (
     Convert,
     Crop,
     Interpolation,
-    Pipeline,
-    conversion_for,
-    size_for,
 )
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError, suggest
@@ -64,25 +60,22 @@ class ImageList(FileDataset):
         cache_gb: Annotated[PositiveFloat, MAY_CHANGE] = 4.0,
     ) -> None:
         check_domains(domain, size=size, convert=convert)
-        pipeline = Pipeline(
-            size=size_for(size, domain.name),
-            crop=crop,
-            flip=flip,
-            interpolation=interpolation,
-            convert=conversion_for(convert, domain.name),
-            max_pixels=max_pixels,
-            resized_crop=resized_crop,
-        )
         labels = labels_from(table, attributes, classes=False)
         super().__init__(
             domain,
             split,
-            pipeline,
-            on_bad_image,
+            size=size,
+            crop=crop,
+            flip=flip,
+            resized_crop=resized_crop,
+            interpolation=interpolation,
+            convert=convert,
+            on_bad_image=on_bad_image,
             max_pixels=max_pixels,
             reduced_jpeg=reduced_jpeg,
             labels=labels,
-            cache=cache_for(cache, cache_gb),
+            cache=cache,
+            cache_gb=cache_gb,
         )
         for where, given in (("LISTS", lists), ("ROOTS", roots or {})):
             for key in given:

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from munit_zoo.data._cache import cache_for
 from munit_zoo.data._files import (
     FileDataset,
     OnBadImage,
@@ -21,9 +20,6 @@ from munit_zoo.data.transforms import (
     Convert,
     Crop,
     Interpolation,
-    Pipeline,
-    conversion_for,
-    size_for,
 )
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError, suggest
@@ -70,24 +66,21 @@ class SideBySide(FileDataset):
         cache_gb: Annotated[PositiveFloat, MAY_CHANGE] = 4.0,
     ) -> None:
         check_domains(domain, convert=convert)
-        pipeline = Pipeline(
-            size=size_for(size, domain.name),
-            crop=crop,
-            flip=flip,
-            interpolation=interpolation,
-            convert=conversion_for(convert, domain.name),
-            max_pixels=max_pixels,
-            resized_crop=resized_crop,
-        )
         labels = labels_from(table, attributes, classes=False)
         super().__init__(
             domain,
             split,
-            pipeline,
-            on_bad_image,
+            size=size,
+            crop=crop,
+            flip=flip,
+            resized_crop=resized_crop,
+            interpolation=interpolation,
+            convert=convert,
+            on_bad_image=on_bad_image,
             max_pixels=max_pixels,
             labels=labels,
-            cache=cache_for(cache, cache_gb),
+            cache=cache,
+            cache_gb=cache_gb,
         )
         if (root is None) == (folder is None):
             raise DataError(

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from munit_zoo.data._cache import cache_for
 from munit_zoo.data._files import (
     FileDataset,
     OnBadImage,
@@ -27,9 +26,6 @@ from munit_zoo.data.transforms import (
     Convert,
     Crop,
     Interpolation,
-    Pipeline,
-    conversion_for,
-    size_for,
 )
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError, UsageError
@@ -88,24 +84,21 @@ class WebDataset(FileDataset):
         cache_gb: Annotated[PositiveFloat, MAY_CHANGE] = 4.0,
     ) -> None:
         check_domains(domain, size=size, convert=convert)
-        pipeline = Pipeline(
-            size=size_for(size, domain.name),
-            crop=crop,
-            flip=flip,
-            interpolation=interpolation,
-            convert=conversion_for(convert, domain.name),
-            max_pixels=max_pixels,
-            resized_crop=resized_crop,
-        )
         super().__init__(
             domain,
             split,
-            pipeline,
-            on_bad_image,
+            size=size,
+            crop=crop,
+            flip=flip,
+            resized_crop=resized_crop,
+            interpolation=interpolation,
+            convert=convert,
+            on_bad_image=on_bad_image,
             max_pixels=max_pixels,
             reduced_jpeg=reduced_jpeg,
             labels=labels_from(table, attributes, classes),
-            cache=cache_for(cache, cache_gb),
+            cache=cache,
+            cache_gb=cache_gb,
         )
         if (root is None) == (shards is None):
             raise DataError(
