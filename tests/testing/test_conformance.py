@@ -23,11 +23,16 @@ JUDGE = {"size": 16, "dim": 4, "layers": 3}
 STARGAN = {"generator": slot("stargan", dim=4, blocks=1)}
 SMALL = {
     "content_encoder:resnet": {"dim": 8, "blocks": 1},
+    "content_encoder:preactivation": {"dim": 4, "blocks": 1},
+    "content_encoder:unet": {"dim": 4, "blocks": 1},
     "content_encoder:timm": {"model": "resnet10t", "out_index": 1},
     "style_encoder:conv": {"dim": 8},
     "style_encoder:timm": {"model": "resnet10t", "out_index": 1},
     "decoder:adain_resnet": {"blocks": 1},
     "decoder:resnet": {"blocks": 1},
+    "decoder:modulated_resnet": {"blocks": 1, "mapping": slot("mlp", dim=8)},
+    "decoder:spade_resnet": {"blocks": 1, "dim": 4, "style_channels": 4},
+    "decoder:unet": {"blocks": 1, "mapping": slot("mlp", dim=8)},
     "generator:resnet": {"dim": 4, "blocks": 1, "dropout": 0.5},
     "generator:stargan": {"dim": 4, "blocks": 1},
     "discriminator:funit": {"dim": 4, "blocks": 4},
@@ -43,6 +48,11 @@ SMALL = {
     "generator:unet": {"dim": 2, "levels": 6, "dropout": 0.5},
     "discriminator:multiscale_patch": {"dim": 8, "layers": 2},
     "discriminator:patch": {"dim": 4},
+    "discriminator:patch_classes": {"dim": 4},
+    "discriminator:projected": {"model": "resnet10t", "levels": (1, 2), "mix_dim": 4, "dim": 4},
+    "discriminator:residual": {"dim": 4, "layers": 2, "heads": 2, "minibatch_std": 2},
+    "discriminator:residual_classes": {"dim": 4, "layers": 2},
+    "discriminator:unet": {"dim": 4, "layers": 2, "weight_norm": "spectral"},
     "discriminator:pixel": {"dim": 4},
     "dataset:shapes": {"count": 5},
     "model:munit": {
