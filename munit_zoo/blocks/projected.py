@@ -102,6 +102,7 @@ class ProjectedDiscriminator(nn.Module):
             )
             for channels, halved in zip(widths, halvings, strict=True)
         )
+        self.detaches = "spectral" in weight_norm  # the vectors that estimate a weight's norm
         self.size, self._smallest = size, strides[-1] * 2**layers
         initialise(self.heads, init)
 
