@@ -125,26 +125,28 @@ def bilinear_conv2d(
     if not reach or pad_type == "replicate":
         return y
     # along H with W padded as asked, then along W with H replicated: together both as asked
-    y = _mended(y, x, weight, pad_type, pad_type)
-    turned = _mended(y.mT, x.mT, weight.mT, pad_type, "replicate")
-    return turned.mT
+    y = y + _frame(x, weight, pad_type, pad_type, y)
+    return y + _frame(x.mT, weight.mT, pad_type, "replicate", y.mT).mT
 
 
-def _mended(y: Tensor, x: Tensor, weight: Tensor, pad_type: PadType, across: PadType) -> Tensor:
-    """The convolved map with its first and last rows as padding along H makes them."""
+def _frame(x: Tensor, weight: Tensor, pad_type: PadType, across: PadType, y: Tensor) -> Tensor:
+    """What the convolved map y gains in its first and last rows, and zeros between them."""
     reach = weight.shape[-1] // 2
-    top = _border(x, weight, pad_type, across)
-    bottom = _border(x.flip(2), weight.flip(2), pad_type, across).flip(2)
-    return torch.cat(
-        [y[:, :, :reach] + top, y[:, :, reach:-reach], y[:, :, -reach:] + bottom], dim=2
-    )
+    seen = reach // 2 + 2
+    top = _border(x[:, :, :seen], weight, pad_type, across)
+    bottom = _border(x[:, :, -seen:].flip(2), weight.flip(2), pad_type, across).flip(2)
+    # added, not put in place: the gradient of a sum needs no copies of the map
+    between = top.new_zeros(1).expand(*y.shape[:2], y.shape[2] - 2 * reach, y.shape[3])
+    return torch.cat([top, between, bottom], dim=2)
 
 
 def _border(x: Tensor, weight: Tensor, pad_type: PadType, across: PadType) -> Tensor:
     """What the first rows of the convolved map gain where rows beyond the edge are not copies of
-    the first, but zeros or a reflection; `across` is how the other axis is padded."""
+    the first, but zeros or a reflection; `across` is how the other axis is padded.
+
+    x: the first rows of the small map."""
     reach = weight.shape[-1] // 2
-    rows = _doubled(x[:, :, : reach // 2 + 2], (2.0, 1.0))
+    rows = _doubled(x, (2.0, 1.0))
     first = rows[:, :, :1].expand(-1, -1, reach, -1)
     beyond = -first if pad_type == "zero" else rows[:, :, 1 : reach + 1].flip(2) - first
     strip = _doubled(F.pad(beyond, (0, 0, 0, reach - 1)), (1.0, 2.0))
