@@ -75,11 +75,21 @@ def _reflect_edges(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     first, last = weight[:, :, 0], weight[:, :, -1]
     top = _line(x[:, :, 1] - x[:, :, 0], first, "reflect").unsqueeze(2)
     bottom = _line(x[:, :, -2] - x[:, :, -1], last, "reflect").unsqueeze(2)
-    y = torch.cat([y[:, :, :1] + top, y[:, :, 1:-1], y[:, :, -1:] + bottom], dim=2)
+    y = y + _apart(top, bottom, y, dim=2)
     first, last = weight[..., 0], weight[..., -1]
     left = _line(x[..., 1] - x[..., 0], first, "replicate").unsqueeze(3)
     right = _line(x[..., -2] - x[..., -1], last, "replicate").unsqueeze(3)
-    return torch.cat([y[..., :1] + left, y[..., 1:-1], y[..., -1:] + right], dim=3)
+    return y + _apart(left, right, y, dim=3)
+
+
+def _apart(first: Tensor, last: Tensor, y: Tensor, dim: int) -> Tensor:
+    """Two borders of the map y, with zeros between them.
+
+    To be added, not put in place: the gradient of a sum needs no copies of the map.
+    """
+    shape = list(y.shape)
+    shape[dim] -= 2 * first.shape[dim]
+    return torch.cat([first, first.new_zeros(1).expand(shape), last], dim=dim)
 
 
 def _line(x: Tensor, weight: Tensor, mode: str) -> Tensor:
@@ -125,19 +135,19 @@ def bilinear_conv2d(
     if not reach or pad_type == "replicate":
         return y
     # along H with W padded as asked, then along W with H replicated: together both as asked
-    y = y + _frame(x, weight, pad_type, pad_type, y)
-    return y + _frame(x.mT, weight.mT, pad_type, "replicate", y.mT).mT
+    y = y + _apart(*_borders(x, weight, pad_type, pad_type), y, dim=2)
+    left, right = _borders(x.mT, weight.mT, pad_type, "replicate")
+    return y + _apart(left.mT, right.mT, y, dim=3)
 
 
-def _frame(x: Tensor, weight: Tensor, pad_type: PadType, across: PadType, y: Tensor) -> Tensor:
-    """What the convolved map y gains in its first and last rows, and zeros between them."""
-    reach = weight.shape[-1] // 2
-    seen = reach // 2 + 2
-    top = _border(x[:, :, :seen], weight, pad_type, across)
-    bottom = _border(x[:, :, -seen:].flip(2), weight.flip(2), pad_type, across).flip(2)
-    # added, not put in place: the gradient of a sum needs no copies of the map
-    between = top.new_zeros(1).expand(*y.shape[:2], y.shape[2] - 2 * reach, y.shape[3])
-    return torch.cat([top, between, bottom], dim=2)
+def _borders(
+    x: Tensor, weight: Tensor, pad_type: PadType, across: PadType
+) -> tuple[Tensor, Tensor]:
+    """What the convolved map gains in its first and in its last rows."""
+    seen = weight.shape[-1] // 4 + 2
+    first = _border(x[:, :, :seen], weight, pad_type, across)
+    last = _border(x[:, :, -seen:].flip(2), weight.flip(2), pad_type, across)
+    return first, last.flip(2)
 
 
 def _border(x: Tensor, weight: Tensor, pad_type: PadType, across: PadType) -> Tensor:
