@@ -80,7 +80,7 @@ def load_model(
     Raises CheckpointError for a folder that is neither, or weights that do not fit, and UsageError
     for a device that is not here.
     """
-    from munit_zoo.engine.runs import load_model as load
+    from munit_zoo.engine.loading import load_model as load
 
     return load(path, device=device, ema=ema)
 

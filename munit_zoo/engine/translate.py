@@ -24,8 +24,10 @@ from munit_zoo.data.seeding import rng
 from munit_zoo.data.transforms import conversion_for
 from munit_zoo.domains import Domain
 from munit_zoo.engine.devices import choose_device
+from munit_zoo.engine.files import write_text
 from munit_zoo.engine.grids import as_rgb, save_grid
-from munit_zoo.engine.runs import find_snapshot, load_model, write_text
+from munit_zoo.engine.loading import load_model
+from munit_zoo.engine.runs import find_snapshot
 from munit_zoo.errors import MunitZooError, UsageError, counted
 from munit_zoo.models import TranslationModel
 from munit_zoo.models.translation import Translator
