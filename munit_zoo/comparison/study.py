@@ -23,7 +23,8 @@ from torch import Tensor
 from munit_zoo.comparison.compare import names_of
 from munit_zoo.config import bind, domains_of
 from munit_zoo.data import Dataset
-from munit_zoo.data.images import from_unit, write_image
+from munit_zoo.data.images import write_image
+from munit_zoo.data.values import from_unit
 from munit_zoo.engine.devices import choose_device
 from munit_zoo.engine.files import write_text
 from munit_zoo.engine.grids import as_rgb
