@@ -22,7 +22,7 @@ from munit_zoo.engine.runs import Run, plugin_records, provenance
 from munit_zoo.engine.state import Captured, imported
 from munit_zoo.engine.step import build_optimizers
 from munit_zoo.errors import CheckpointError, UnknownComponentError, UsageError
-from munit_zoo.interop import nvlabs
+from munit_zoo.interop import nvlabs, nvlabs_options
 from munit_zoo.interop.checkpoints import ReadNetworks
 from munit_zoo.interop.systems import SYSTEMS, System
 from munit_zoo.models import TranslationModel, assemble, create_model, translating_networks
@@ -272,7 +272,7 @@ def import_nvlabs(
         raise UsageError("--optimizer is of generators and discriminators: give --dis, too")
     weights = nvlabs.read_checkpoint(gen, "gen")
     critics = nvlabs.read_checkpoint(dis, "dis") if dis is not None else None
-    kind, hyper = nvlabs.infer_hyperparameters(weights, critics)
+    kind, hyper = nvlabs_options.infer_hyperparameters(weights, critics)
     if config is not None:
         hyper = _read_yaml(config)
         source = str(config)
@@ -281,7 +281,7 @@ def import_nvlabs(
         notes.append(
             "no YAML was given: activations, padding and loss weights are the reference's defaults"
         )
-    tree = nvlabs.config_from_hyperparameters(hyper, kind, source=source)
+    tree = nvlabs_options.config_from_hyperparameters(hyper, kind, source=source)
     resolved = resolve_data(tree, overrides, origin=f"converted from {source}")
     with torch.device("meta"):
         shadow: Any = create_model(resolved.config)

@@ -9,7 +9,7 @@ from typing import Any
 
 from munit_zoo.config import Config
 from munit_zoo.errors import CheckpointError
-from munit_zoo.interop import bicyclegan, cut, cyclegan, funit, stargan, starganv2
+from munit_zoo.interop import bicyclegan, cut, cyclegan, cyclegan_options, funit, stargan, starganv2
 from munit_zoo.interop.checkpoints import ReadNetworks, whole
 
 __all__ = ["SYSTEMS", "System"]
@@ -143,11 +143,11 @@ SYSTEMS: Mapping[str, System] = {
             "D_A": "b.discriminator",
             "D_B": "a.discriminator",
         },
-        defaults=cyclegan.CYCLEGAN,
-        options=cyclegan.read_options,
+        defaults=cyclegan_options.CYCLEGAN,
+        options=cyclegan_options.read_options,
         read=_cyclegan_networks,
-        config=lambda o, read: cyclegan.config_of_options(o, "cyclegan", _channels(read)),
-        nodes=cyclegan.settings_of_options,
+        config=lambda o, read: cyclegan_options.config_of_options(o, "cyclegan", _channels(read)),
+        nodes=cyclegan_options.settings_of_options,
         notes=_images_unknown,
         models=("cycle_gan", "test"),
     ),
@@ -155,11 +155,11 @@ SYSTEMS: Mapping[str, System] = {
         project="junyanz/pytorch-CycleGAN-and-pix2pix",
         recipe="pix2pix",
         networks={"G": "generator", "D": "discriminator"},
-        defaults=cyclegan.PIX2PIX,
-        options=cyclegan.read_options,
+        defaults=cyclegan_options.PIX2PIX,
+        options=cyclegan_options.read_options,
         read=cyclegan.read_checkpoint,
-        config=lambda o, read: cyclegan.config_of_options(o, "pix2pix", _channels(read)),
-        nodes=cyclegan.settings_of_options,
+        config=lambda o, read: cyclegan_options.config_of_options(o, "pix2pix", _channels(read)),
+        nodes=cyclegan_options.settings_of_options,
         notes=_evaluation_mode,
         models=("pix2pix", "test"),
     ),
@@ -173,7 +173,7 @@ SYSTEMS: Mapping[str, System] = {
             "D2": "discriminator2",
         },
         defaults=bicyclegan.DEFAULTS,
-        options=cyclegan.read_options,
+        options=cyclegan_options.read_options,
         read=bicyclegan.read_checkpoint,
         config=lambda o, read: bicyclegan.config_of_options(o, read, _channels(read)),
         nodes=lambda _: {},
@@ -218,7 +218,7 @@ SYSTEMS: Mapping[str, System] = {
         recipe="cut",
         networks={"G": "generator", "D": "discriminator", "F": "projector"},
         defaults=cut.DEFAULTS,
-        options=cyclegan.read_options,
+        options=cyclegan_options.read_options,
         read=cut.read_checkpoint,
         config=lambda o, read: cut.config_of_options(o, _channels(read)),
         nodes=cut.settings_of_options,
