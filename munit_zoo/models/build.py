@@ -277,19 +277,19 @@ def smallest_size(config: Config, *, limit: int = 2048) -> int | None:
 
 
 def _failure(sizes: Sizes, error: BaseException, stride: int) -> str:
-    # torch and we ourselves raise sentences; a KeyError is only a word
-    told = isinstance(error, (RuntimeError, ValueError, MunitZooError))
-    reason = str(error) if told else f"{type(error).__name__}: {error}"
-    message = f"a training step cannot be computed for images of {_listed(sizes)}: {reason}"
-    if all(side % stride == 0 for size in sizes.values() for side in size):
-        return message
+    """Why a step cannot be computed: sides that do not fit the networks, else what was raised."""
+    message = f"a training step cannot be computed for images of {_listed(sizes)}: "
     fitting = {
         name: (-(-h // stride) * stride, -(-w // stride) * stride) for name, (h, w) in sizes.items()
     }
-    return (
-        f"{message}. Their sides must be multiples of {stride} (the content encoder's stride): "
-        f"{_listed(fitting)}"
-    )
+    if fitting != dict(sizes) and not isinstance(error, MunitZooError):
+        return (
+            f"{message}their sides must be multiples of {stride} (the networks' stride), as "
+            f"{_listed(fitting)} are"
+        )
+    # torch and we ourselves raise sentences; a KeyError is only a word
+    told = isinstance(error, (RuntimeError, ValueError, MunitZooError))
+    return message + (str(error) if told else f"{type(error).__name__}: {error}")
 
 
 def _listed(sizes: Sizes) -> str:
