@@ -148,7 +148,15 @@ def _trained(criterion: object) -> bool:
 
 
 def _check_trained(model: TranslationModel, objective: Objective) -> None:
-    """Raises GraphError for a network that no update trains, and is not said to be fixed."""
+    """Raises GraphError for an update that has nothing to train, and for a network that no update
+    trains and that is not said to be fixed."""
+    networks = model.networks()
+    for update, paths in zip(objective.graph.updates, objective.planner.trains, strict=True):
+        if not any(True for path in paths for _ in networks[path].parameters()):
+            raise GraphError(
+                f"{type(model).__name__}: the update {update.name!r} trains {', '.join(paths)}, "
+                f"and {type(networks[paths[0]]).__name__} has nothing to train: choose another"
+            )
     trained = {path for paths in objective.planner.trains for path in paths}
     for path, network in model.networks().items():
         if path in trained or {path, path.rpartition(".")[2]} & set(model.fixed):

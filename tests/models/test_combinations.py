@@ -156,11 +156,12 @@ def test_combinations_are_sound_or_refused(recipe, chosen):
     [(recipe, *choice) for recipe in recipes() for choice in choices(recipe)],
 )
 def test_each_variant_of_each_slot_trains_or_is_refused(recipe, path, kind, name):
-    refusal(recipe, [(path, kind, name)], train=True)
+    """A recipe's own slots are trained; norms and activations inside of them are rehearsed."""
+    refusal(recipe, [(path, kind, name)], train=path.count(".") == 1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "chosen"), [*combinations(200, seed=1)])
+@pytest.mark.parametrize(("recipe", "chosen"), [*combinations(100, seed=1)])
 def test_full_combinations_train_or_are_refused(recipe, chosen):
     refusal(recipe, chosen, train=True)
 
