@@ -290,13 +290,13 @@ def _failure(sizes: Sizes, error: BaseException, stride: int) -> str:
     fitting = {
         name: (-(-h // stride) * stride, -(-w // stride) * stride) for name, (h, w) in sizes.items()
     }
-    if fitting != dict(sizes) and not isinstance(error, MunitZooError):
-        return (
-            f"{message}their sides must be multiples of {stride} (the networks' stride), as "
-            f"{_listed(fitting)} are"
-        )
-    # torch and we ourselves raise sentences; a KeyError is only a word
-    told = isinstance(error, (RuntimeError, ValueError, MunitZooError))
+    hint = f"their sides must be multiples of {stride} (the networks' stride): {_listed(fitting)}"
+    if isinstance(error, MunitZooError):
+        return message + (str(error) if fitting == dict(sizes) else f"{error}. T{hint[1:]}")
+    if fitting != dict(sizes):  # which is why, and what torch says of it helps nobody
+        return message + hint
+    # torch raises sentences; a KeyError is only a word
+    told = isinstance(error, (RuntimeError, ValueError))
     return message + (str(error) if told else f"{type(error).__name__}: {error}")
 
 

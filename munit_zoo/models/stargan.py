@@ -225,7 +225,7 @@ class StarGanAttributes(StarGan):
         self.style_dim = len(attributes)
         self.build(self.style_dim, self.style_dim, critics, generator, discriminator)
 
-    def code(self, y: Tensor) -> Tensor:
+    def code(self, y: Tensor, like: Tensor) -> Tensor:
         """What the generator is told of labels: they themselves, (N, K)."""
         return y
 

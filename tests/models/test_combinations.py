@@ -168,7 +168,8 @@ def test_full_combinations_train_or_are_refused(recipe, chosen):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "name"), [(kind, name) for kind in NETWORKS for name in variants(kind)]
+    ("kind", "name"),
+    [(k, name) for k in NETWORKS for name in variants(k) if name != "ones"],  # a mask
 )
 def test_each_network_goes_with_some_recipe(kind, name):
     """Refusing everything is no answer."""

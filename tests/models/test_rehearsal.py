@@ -127,7 +127,7 @@ def test_batch_norm_is_tried_with_the_batch_that_a_process_gets(tiny):
 def test_sides_are_multiples_of_the_stride(tiny):
     config = load_config("munit/shapes", *tiny)
     stride = create_model(config).stride
-    with pytest.raises(GraphError, match=f"multiples of {stride} .*, as A 18×18, B 20×16 are$"):
+    with pytest.raises(GraphError, match=f"multiples of {stride} .*: A 18×18, B 20×16$"):
         rehearse(config, {"a": (18, 17), "b": (20, 16)})
 
 
