@@ -177,6 +177,18 @@ def test_any_is_rare():
     assert found < len(lines) / 100, f"{found} times in {len(lines)} lines"
 
 
+def test_engine_settings_have_one_door_and_it_is_typed():
+    """`config.ENGINE.GRID_EVRY` would pass the type checker: the tree answers Any."""
+    wrong = [
+        f"{file.relative_to(PACKAGE)}:{node.lineno}"
+        for file in PACKAGE.rglob("*.py")
+        if file.relative_to(PACKAGE).parts[0] != "config"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr == "ENGINE"
+    ]
+    assert not wrong, "use munit_zoo.config.engine_settings"
+
+
 def test_the_map_names_every_room():
     root = PACKAGE.parent
     if not (root / "CONTRIBUTING.md").is_file():
