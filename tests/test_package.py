@@ -23,6 +23,7 @@ LAYERS = {
     "registry": 1,
     "config": 2,
     "state_dicts": 2.5,
+    "pretrained": 2.6,
     "blocks": 3,
     "losses": 3,
     "data": 3,

@@ -117,7 +117,8 @@ def place_term(
     try:
         _check_updates(graph, updates)
         if getattr(criterion, "contract", "names") == "adversarial":
-            return _adversarial(graph, name, label, pairs, updates), []
+            relative = bool(getattr(criterion, "relative", False))
+            return _adversarial(graph, name, label, pairs, updates, relative), []
         placed = _comparing(graph, name, label, pairs, updates)
     except _Misplaced as problem:
         return {}, [(problem.key, problem.message)]
@@ -142,9 +143,17 @@ def _sides(entries: Iterable[Entry]) -> tuple[Entry, ...]:
 
 
 def _adversarial(
-    graph: Graph, name: str, label: str, pairs: object, updates: Sequence[str] | None
+    graph: Graph,
+    name: str,
+    label: str,
+    pairs: object,
+    updates: Sequence[str] | None,
+    relative: bool,
 ) -> Placed:
-    """An adversarial term: where the recipe has it, or everywhere that a discriminator judges."""
+    """An adversarial term: where the recipe has it, or everywhere that a discriminator judges.
+
+    relative: whether a generator's side also reads what is said of reals.
+    """
     if pairs is not None:
         raise _Misplaced("PAIRS", f"are for losses that compare tensors; {label} is adversarial")
     own = graph.terms.get(name)
@@ -157,7 +166,34 @@ def _adversarial(
     placed = {u: e for u, e in sides.items() if e and (updates is None or u in updates)}
     if not placed:
         raise _Misplaced("NAME", f"{graph.title} has nothing adversarial for {label} to act on")
-    return placed
+    against = {
+        entry.fake: entry.real
+        for entries in own.values()
+        for entry in entries
+        if isinstance(entry, Critic)
+    }
+    return {
+        update: tuple(_fool(graph, e, against, label, relative) for e in entries)
+        for update, entries in placed.items()
+    }
+
+
+def _fool(
+    graph: Graph, entry: Entry, against: Mapping[str, str], label: str, relative: bool
+) -> Entry:
+    """A generator's side with what its loss reads: of fakes alone, or of reals, too."""
+    if not isinstance(entry, Fool):
+        return entry
+    if not relative:
+        return Fool(entry.fake)
+    real = entry.real or against.get(entry.fake)
+    if real is None:
+        raise _Misplaced(
+            "NAME",
+            f"{label} compares fakes with reals; {graph.title} does not say with which to compare "
+            f"{entry.fake!r} where a generator is trained: Fool({entry.fake!r}, real=…)",
+        )
+    return Fool(entry.fake, real)
 
 
 def _comparing(

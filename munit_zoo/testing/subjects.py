@@ -336,11 +336,15 @@ def _loss(part: _Part) -> Subject:
 def _adversarial_loss(part: _Part) -> Subject:
     loss, check = part.module(), _of_shape((), "a loss is a scalar")
     fakes, reals = (_logits(part) for _ in range(2))
-    takes(loss.generator, "it is called as generator(fakes)", fakes)
+    relative = bool(getattr(loss, "relative", False))
+    called = "generator(fakes, reals), as it is relative" if relative else "generator(fakes)"
+    told = (fakes, reals) if relative else (fakes,)
+    takes(loss.generator, f"it is called as {called}", *told)
     takes(loss.discriminator, "it is called as discriminator(fakes, reals)", fakes, reals)
 
     def both(fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> object:
-        sides = loss.generator(fakes), loss.discriminator(fakes, reals)
+        told = (fakes, reals) if relative else (fakes,)
+        sides = loss.generator(*told), loss.discriminator(fakes, reals)
         for side in sides:
             check(side)
         return sides[0] + sides[1]
