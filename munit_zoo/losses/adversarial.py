@@ -38,7 +38,7 @@ class LSGAN(_Scaled):
 
     middle: ClassVar[float] = 0.5
 
-    def generator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor] | None = None) -> Tensor:
+    def generator(self, fakes: Sequence[Tensor]) -> Tensor:
         return self.over_scales((fake - 1).square().mean() for fake in fakes)
 
     def discriminator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
@@ -58,7 +58,7 @@ class NSGAN(_Scaled):
     scales: `sum` or `mean` over the discriminator's scales.
     """
 
-    def generator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor] | None = None) -> Tensor:
+    def generator(self, fakes: Sequence[Tensor]) -> Tensor:
         return self.over_scales(F.softplus(-fake).mean() for fake in fakes)
 
     def discriminator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
@@ -74,7 +74,7 @@ class Hinge(_Scaled):
     scales: `sum` or `mean` over the discriminator's scales.
     """
 
-    def generator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor] | None = None) -> Tensor:
+    def generator(self, fakes: Sequence[Tensor]) -> Tensor:
         return self.over_scales(-fake.mean() for fake in fakes)
 
     def discriminator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
@@ -92,7 +92,7 @@ class WGAN(_Scaled):
     scales: `sum` or `mean` over the discriminator's scales.
     """
 
-    def generator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor] | None = None) -> Tensor:
+    def generator(self, fakes: Sequence[Tensor]) -> Tensor:
         return self.over_scales(-fake.mean() for fake in fakes)
 
     def discriminator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:

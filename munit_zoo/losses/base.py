@@ -41,7 +41,7 @@ class AdversarialLoss(nn.Module):
     relative: ClassVar[bool] = False
     middle: ClassVar[float] = 0.0
 
-    def generator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor] | None = None) -> Tensor:
+    def generator(self, fakes: Sequence[Tensor]) -> Tensor:
         """What the generator minimises, of the logits of its images."""
         raise NotImplementedError
 

@@ -79,6 +79,9 @@ class Rehearsal:
 def create_model(config: Config) -> TranslationModel:
     """The model that a config describes, with fresh weights, on the current default device."""
     model: TranslationModel = bind("model", config.MODEL, "MODEL")(domains_of(config))
+    for node in config.LOSSES.values():  # of which some may name what is derived
+        for name in (name for pair in node.PAIRS or () for name in pair):
+            model.graph().admit(name)
     return model
 
 

@@ -240,7 +240,7 @@ def _entry_problems(
     if arity is not None and len(entry) != arity:
         tensors = f"{arity} tensor{'s' if arity != 1 else ''}"
         yield key, f"{label} reads {tensors} at a time, got [{', '.join(entry)}]"
-    unknown = [problem for problem in map(graph.unknown, names_of(entry)) if problem]
+    unknown = [problem for problem in map(graph.admit, names_of(entry)) if problem]
     for problem in unknown:
         yield "PAIRS", problem
     if not unknown and getattr(criterion, "differentiates", False) and len(entry) > 1:
