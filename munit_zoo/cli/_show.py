@@ -37,7 +37,10 @@ def list_components(chosen: argparse.Namespace) -> None:
         for name in names:
             told = [part for part in (one.summary(name), _origin(one, name)) if part]
             print(f"  {name:<28}{' · '.join(told)}".rstrip())
-        if not names:
+        families = one.families_like(chosen.pattern)
+        for name, summary in families.items():
+            print(f"  {name:<28}{summary} · munit-zoo list {one.kind} '{name}'")
+        if not names and not families:
             print(f"  nothing matches {chosen.pattern!r}")
     if not chosen.kind:
         print(

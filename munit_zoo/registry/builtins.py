@@ -1,7 +1,8 @@
 """The table of contents: every component the package ships, as `name = module:Class`.
 
 Written like a package's entry points, so that ours and a third party's are the same thing, and
-kept free of torch, so that listing stays fast. A test holds each line against its class.
+kept free of torch, so that listing stays fast. A test holds each line against its class. A name
+that ends in `.*` is a family of another package's components (`munit_zoo.registry._families`).
 """
 
 from __future__ import annotations
@@ -128,6 +129,8 @@ BUILTINS: dict[str, str] = {
         adamw = munit_zoo.optim.optimizers:AdamW
         rmsprop = munit_zoo.optim.optimizers:RMSprop
         sgd = munit_zoo.optim.optimizers:SGD
+        timm.* = munit_zoo.optim.timm_optimizers:TimmOptimizers
+        torch.* = munit_zoo.optim.torch_optimizers:TorchOptimizers
     """,
     "schedule": """
         constant = munit_zoo.optim.schedules:Constant
