@@ -37,8 +37,8 @@ Share = Literal["none", "derived", "fakes"]
 Weights = Mapping[tuple[str, bool], Tensor]
 """Weight of each term, on a discriminator's side (True) and elsewhere."""
 
-Factor = Callable[[int, int], float]
-"""Factor on a weight at an iteration, of so many."""
+Factor = Callable[[int, int, int], float]
+"""Factor on a weight at an iteration, of so many, of which so many make an epoch."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class Term:
         """Whether it takes the gradient of its first tensor by its second."""
         return bool(getattr(self.criterion, "differentiates", False))
 
-    def weigh(self, critic: bool, iteration: int, iterations: int) -> float:
-        """Its weight at an iteration."""
+    def weigh(self, critic: bool, iteration: int, iterations: int, epoch: int = 1) -> float:
+        """Its weight at an iteration. epoch: how many iterations make one."""
         weight = self.critic_weight if critic and self.critic_weight is not None else self.weight
-        factor = 1.0 if self.factor is None else self.factor(iteration, iterations)
+        factor = 1.0 if self.factor is None else self.factor(iteration, iterations, epoch)
         return weight * factor * self.every
 
     def acts(self, critic: bool) -> bool:
@@ -369,10 +369,12 @@ class Objective:
             self._codes[pattern] = self.planner.plan(*pattern)
         return self._codes[pattern]
 
-    def weights(self, iteration: int, iterations: int) -> dict[tuple[str, bool], float]:
-        """The terms' weights at an iteration."""
+    def weights(
+        self, iteration: int, iterations: int, epoch: int = 1
+    ) -> dict[tuple[str, bool], float]:
+        """The terms' weights at an iteration. epoch: how many iterations make one."""
         return {
-            (name, critic): term.weigh(critic, iteration, iterations)
+            (name, critic): term.weigh(critic, iteration, iterations, epoch)
             for name, term in self.terms.items()
             for critic in (False, True)
         }
