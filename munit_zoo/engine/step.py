@@ -267,6 +267,7 @@ class Trainer:
                     raise Diverged(trouble)
                 left_out = left_out or trouble
                 shares[-1].forget(code)
+        self.objective.adapt()
         return found, left_out
 
     def _autocast(self, code: Code) -> AbstractContextManager[object]:

@@ -349,6 +349,9 @@ class Graph:
 
     def note(self, node: Node) -> str:
         """What a node is, from its docstring."""
-        doc = (inspect.getdoc(node.method) or "").partition("\n")[0]
+        method: Any = node.method
+        while not inspect.isroutine(method):  # wrapped: it says what is behind it
+            method = method.method
+        doc = (inspect.getdoc(method) or "").partition("\n")[0]
         exchanged = f" ({' and '.join(self.mirror or ())} exchanged)" if node.exchanged else ""
         return f"{doc}{exchanged}"

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from munit_zoo.errors import ContractError, GraphError
+from munit_zoo.models.augmenting import watchers
 from munit_zoo.models.graph import Graph
-from munit_zoo.models.plan import Calls, Code, Planner, Use, read_value, run
+from munit_zoo.models.plan import Calls, Code, Planner, Use, detached, read_value, run
 from munit_zoo.models.recipe import Critic, Entry, Fool, names_of
 
 if TYPE_CHECKING:  # base builds on this module
@@ -304,6 +305,11 @@ class Objective:
                 (self.planner.networks[path] for path in self.planner.trains[index]),
                 {use.term: self.terms[use.term].criterion for use in uses},
                 recompute=recompute,
+                watchers={
+                    use.entry: watchers(model, use.entry.real, calls)
+                    for use in uses
+                    if isinstance(use.entry, Critic)
+                },
             )
             for index, uses in enumerate(self.uses)
         ]
@@ -383,6 +389,12 @@ class Objective:
         """The terms that act in an update."""
         return tuple(dict.fromkeys(use.term for use in self.uses[index]))
 
+    def adapt(self) -> None:
+        """An iteration is done: augmentations adapt to what discriminators said of reals in it."""
+        adaptive = [one for step in self.steps for some in step.watchers.values() for one in some]
+        for one in dict.fromkeys(adaptive):
+            one.adapt()
+
     def cost_free(self) -> tuple[str, ...]:
         """Names of the recipe that nothing active reads: they are not computed."""
         names = [n for uses in self.uses for use in uses for n in names_of(use.entry)]
@@ -407,7 +419,10 @@ def _labelled(entries: Sequence[tuple[Term, Entry]]) -> list[Use]:
 
 
 class UpdateStep(nn.Module):
-    """One update's forward: what data parallelism wraps. It owns what the update trains."""
+    """One update's forward: what data parallelism wraps. It owns what the update trains.
+
+    watchers: by a discriminator's side the augmentations that adapt to what it says of reals.
+    """
 
     def __init__(
         self,
@@ -415,9 +430,10 @@ class UpdateStep(nn.Module):
         criteria: Mapping[str, object],
         *,
         recompute: bool = False,
+        watchers: Mapping[Entry, Sequence[Any]] | None = None,
     ) -> None:
         super().__init__()
-        self._recompute = recompute
+        self._recompute, self.watchers = recompute, dict(watchers or {})
         self.networks = nn.ModuleList(networks)
         self.modules_of_criteria = nn.ModuleList(
             criterion for criterion in criteria.values() if isinstance(criterion, nn.Module)
@@ -437,6 +453,8 @@ class UpdateStep(nn.Module):
             use = loss.use
             arguments = [read_value(values.slots, read) for read in loss.reads]
             part = _call(self._criteria[use.term], use, arguments)
+            for watcher in self.watchers.get(use.entry, ()):
+                watcher.observe(_verdicts(self._criteria[use.term], arguments))
             parts[f"{use.term}/{use.label}"] = part.detach()
             weighted = weights[use.term, use.is_critic] * part
             total = weighted if total is None else total + weighted
@@ -487,6 +505,14 @@ def _call(criterion: Any, use: Use, arguments: Sequence[object]) -> Tensor:
             f"returns {found}; a loss is a scalar: take the mean or the sum"
         )
     return part
+
+
+def _verdicts(criterion: Any, arguments: Sequence[Any]) -> Sequence[Tensor]:
+    """What a discriminator says of reals, above 0 where they pass for real."""
+    fakes, reals = (detached(argument) for argument in arguments)
+    verdicts = getattr(criterion, "verdicts", None)
+    found: Any = reals if verdicts is None else verdicts(fakes, reals)
+    return list(found)
 
 
 def _full(value: Any) -> object:

@@ -46,6 +46,10 @@ class View:
         if not frozen:
             own["frozen"] = View(recipe, paths, exchanged, choose, frozen=True)
 
+    def network(self, path: str) -> Any:
+        """A network by its path, as methods call it."""
+        return self.__dict__["_choose"](path, False)
+
     def through(self, wrap: Callable[[str, Any], Any]) -> View:
         """The same, with each network as `wrap(path, network)` makes it."""
         own = self.__dict__

@@ -65,6 +65,11 @@ BUILTINS: dict[str, str] = {
         stargan = munit_zoo.blocks.stargan:StarGANDiscriminator
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Discriminator
     """,
+    "augmentation": """
+        adaptive_diffaugment = munit_zoo.blocks.augmentations:AdaptiveDiffAugment
+        diffaugment = munit_zoo.blocks.augmentations:DiffAugment
+        none = munit_zoo.blocks.augmentations:NoAugmentation
+    """,
     "loss": """
         attribute_bce = munit_zoo.losses.classification:AttributeBCE
         cross_entropy = munit_zoo.losses.classification:CrossEntropy

@@ -328,6 +328,15 @@ def _discriminator(part: _Part) -> Subject:
     return Subject(discriminator, discriminator, inputs, check, each=("x",))
 
 
+def _augmentation(part: _Part) -> Subject:
+    augmentation, of = part.module(), part.of
+    count = _whole(augmentation, "numbers", 0)
+    x, numbers = part.random(of.batch, 3, *of.judged), part.random(of.batch, count).sigmoid()
+    takes(augmentation.forward, "an augmentation is called as forward(x, numbers)", x, numbers)
+    check = _of_shape(shape_of(x), "an augmentation keeps the shape")
+    return Subject(augmentation, augmentation, (x, numbers.detach()), check, each=("x",))
+
+
 def _loss(part: _Part) -> Subject:
     contract = getattr(REGISTRIES["loss"].get(part.name), "contract", None)
     return _adversarial_loss(part) if contract == "adversarial" else _names_loss(part)
@@ -425,6 +434,7 @@ KINDS: dict[str, Callable[[_Part], Subject]] = {
     "generator": _generator,
     "mapping": _mapping,
     "discriminator": _discriminator,
+    "augmentation": _augmentation,
     "loss": _loss,
     "model": _model,
 }
