@@ -6,9 +6,12 @@ from functools import cache
 from typing import Any
 
 from munit_zoo.errors import UnknownComponentError
-from munit_zoo.optim._foreign import component, problem, settings_of
+from munit_zoo.optim._foreign import component
 
 __all__ = ["TimmOptimizers"]
+
+MOMENTUM = 0.9
+"""What timm's factory gives optimizers with momentum where nobody says otherwise."""
 
 
 class TimmOptimizers:
@@ -20,17 +23,17 @@ class TimmOptimizers:
 
     def members(self) -> list[str]:
         """timm's names of optimizers."""
-        return [name for name in _infos() if _usable(name)]
+        return list(_infos())
 
     def component(self, member: str) -> type:
         """The component of a name. Raises UnknownComponentError for what is none."""
         info = _infos().get(member)
         if info is None:
             raise UnknownComponentError(f"timm has no optimizer {member!r}")
-        kind = info.opt_class
         told = " ".join(str(info.description or "").split())
-        doc = f"{told or kind.__name__} (timm's {member})"
-        return component(f"timm.{member}", kind, doc, info.defaults)
+        doc = f"{told or info.opt_class.__name__} (timm's {member})"
+        bound = {"momentum": MOMENTUM} if info.has_momentum else {}
+        return component(f"timm.{member}", info.opt_class, doc, bound | (info.defaults or {}))
 
 
 @cache
@@ -39,12 +42,10 @@ def _infos() -> dict[str, Any]:
 
     optim: Any = timm.optim  # its names are re-exported without __all__
     found = {name: optim.get_optimizer_info(name) for name in sorted(optim.list_optimizers())}
-    return {n: info for n, info in found.items() if not isinstance(info.opt_class, str)}
+    return {name: info for name, info in found.items() if _usable(name, info)}
 
 
-@cache
-def _usable(name: str) -> bool:
-    info = _infos()[name]
-    rate = settings_of(info.opt_class, info.defaults or {})["lr"][1]
-    settings = dict(info.defaults or {}) | ({} if isinstance(rate, (int, float)) else {"lr": 1e-3})
-    return problem(lambda parameters: info.opt_class(parameters, **settings)) is None
+def _usable(name: str, info: Any) -> bool:
+    """Whether it is at hand (its class is no name of another package's), needs no second
+    derivatives, and keeps tensors and numbers."""
+    return not (isinstance(info.opt_class, str) or info.second_order or name.startswith("kron"))

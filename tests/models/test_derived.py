@@ -18,7 +18,7 @@ from munit_zoo.blocks.stargan import StarGANDiscriminator
 from munit_zoo.blocks.starganv2 import StarGANv2Discriminator
 from munit_zoo.config import load_config
 from munit_zoo.engine.step import draw_inputs
-from munit_zoo.errors import ConfigError, GraphError
+from munit_zoo.errors import ConfigError, ContractError
 from munit_zoo.inputs import Draw
 from munit_zoo.models import rehearse
 from munit_zoo.models.plan import run, straight
@@ -111,7 +111,7 @@ def test_features_are_those_of_the_discriminator_that_judges():
 
 def test_features_of_what_shows_none_are_refused(tiny):
     term = "LOSSES.FM={NAME: feature_matching, PAIRS: [[features_x_ab, features_x_ba]]}"
-    with pytest.raises(GraphError, match="what computes x_ab shows no features"):
+    with pytest.raises(ContractError, match="what computes x_ab shows no features"):
         rehearse(load_config("munit/shapes", *tiny, term), SIZES)
     assert "'x_a' is an input" in (munit().graph().admit("features_x_a") or "")
 
