@@ -69,12 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for folder, reason in damaged_metadata():
             print(f"munit-zoo: damaged metadata: {folder}: {reason}", file=sys.stderr)
         raise
-    except Exception:  # ours, or of a package that damaged metadata of another hurt
-        from munit_zoo.registry import damaged_metadata
-
-        for folder, reason in damaged_metadata():
-            print(f"munit-zoo: damaged metadata: {folder}: {reason}", file=sys.stderr)
-        raise
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:

@@ -339,7 +339,6 @@ def config_check(chosen: argparse.Namespace) -> None:
         _print_memory(config, rehearsal)
     if chosen.data:
         found = _check_images(data, domains_of(config), every=chosen.data == "all")
-
         from munit_zoo.engine.setup import stream_of
 
         stream_of(config, rehearsal.objective, found)  # labels and partners that the recipe reads
