@@ -92,7 +92,9 @@ class SelfSimilarity(NamesLoss):
         height, width = unit.shape[2:]
         step = max(1, math.ceil(math.sqrt(height * width / self.places)))
         flat = unit[:, :, step // 2 :: step, step // 2 :: step].flatten(2)
-        return torch.bmm(flat.mT, flat)
+        device = "cpu" if flat.is_meta else flat.device.type
+        with torch.autocast(device, enabled=False):  # of differences that are small
+            return torch.bmm(flat.mT, flat)
 
     @staticmethod
     def _nearby(unit: Tensor, window: int) -> Tensor:

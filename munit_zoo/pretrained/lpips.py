@@ -7,7 +7,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from munit_zoo.pretrained.backbones import backbone
 from munit_zoo.state_dicts import read_state_dict
@@ -67,7 +66,8 @@ class LPIPS(nn.Module):
     def distance(self, ones: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
         """Distances (N,) of images whose features these are."""
         parts = [
-            F.conv2d((one - other).square(), head).mean((1, 2, 3))
+            # 1×1 convolutions, written so that autocast leaves them in full precision
+            ((one - other).square() * head).sum(1).mean((1, 2))
             for one, other, head in zip(ones, others, self.heads, strict=True)
         ]
         return torch.stack(parts).sum(0)
