@@ -99,7 +99,7 @@ def describe(chosen: argparse.Namespace) -> None:
     for setting in found.settings.values():
         default = "required" if setting.required else f"default {_value(setting.default)}"
         kind = an(setting.slot) if setting.slot else expected(setting.annotation)
-        print(f"  {setting.key:<22}{kind}; {default}")
+        print(f"  {setting.key:<21} {kind}; {default}")
     if found.entry.kind == "model":
         _describe_graph(chosen.name, found.component)
 

@@ -29,7 +29,7 @@ class TorchOptimizers:
         if member not in _classes():
             raise UnknownComponentError(f"torch.optim has no optimizer {member!r}")
         first = (_classes()[member].__doc__ or "").strip().partition("\n")[0]
-        doc = f"torch.optim.{member}: its signature's settings and defaults.\n\n{first}".strip()
+        doc = f"{first or member} (torch.optim.{member})"
         return component(f"torch.{member}", _classes()[member], doc)
 
 

@@ -196,7 +196,8 @@ class Registry:
         entry = self.entry(name)
         if entry.origin == "local":
             return summary_of_class(self._local[entry.name][1])
-        return summary_of_target(entry.target)
+        member = self.families.component(entry)
+        return summary_of_target(entry.target) if member is None else summary_of_class(member)
 
     def entry(self, name: str) -> Entry:
         """The entry that a name means.
