@@ -53,8 +53,8 @@ themselves (norms, activations, mappings) are under `munit-zoo describe KIND NAM
 
 PARTS = """## Parts
 
-What goes into a slot, by its kind; after these what a config names beside its recipe: augmentations,
-losses ([losses.md](losses.md) has their formulas), optimizers and schedules."""
+What goes into a slot, by its kind; after these what a config names beside its recipe:
+augmentations, losses ([losses.md](losses.md) has their formulas), optimizers and schedules."""
 
 PART_KINDS = (
     "content_encoder",

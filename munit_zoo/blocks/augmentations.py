@@ -113,7 +113,7 @@ class DiffAugment(_Policies):
 
 
 class AdaptiveDiffAugment(_Policies):
-    """DiffAugment's policies with ADA's adaptive probability (Karras et al. 2020, section 3.1).
+    """DiffAugment's policies with ADA's adaptive probability (Karras et al. 2020, section 3).
 
     The probability p begins at `start`. In every `every`-th iteration it grows by n / `images`, n
     the real images that the discriminator judged since, where r = E sign(D(x)) of these exceeds
