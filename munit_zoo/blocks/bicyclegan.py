@@ -308,3 +308,12 @@ class MultiscalePatchGAN(nn.Module):
                 x = self.pool(x)
             logits += scale(x)
         return logits
+
+    def activations(self, x: Tensor) -> list[list[Tensor]]:
+        """Per scale what each convolution gives, activated; the logits last."""
+        found: list[list[Tensor]] = []
+        for index, scale in enumerate(self.scales):
+            if index:
+                x = self.pool(x)
+            found += scale.activations(x)  # type: ignore[operator]  # a PatchDiscriminator
+        return found

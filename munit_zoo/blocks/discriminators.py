@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
 from munit_zoo.blocks._checks import at_least, unsteered
+from munit_zoo.blocks._layers import outputs
 from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm, biased, conv2d
 from munit_zoo.blocks.filters import BlurDownsample
 from munit_zoo.blocks.init import Init, initialise
@@ -99,18 +101,24 @@ class MultiscalePatchDiscriminator(nn.Module):
         return True
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        return [scale(seen) for scale, seen in self._pyramid(x)]
+
+    def activations(self, x: Tensor) -> list[list[Tensor]]:
+        """Per scale what each convolution gives, activated; the logits last."""
+        return [outputs(seen, scale) for scale, seen in self._pyramid(x)]
+
+    def _pyramid(self, x: Tensor) -> Iterator[tuple[nn.Sequential, Tensor]]:
+        """The networks of the scales, each with the image that it sees."""
         if min(x.shape[2:]) < self._smallest:
             raise GraphError(
                 f"images of {x.shape[2]}×{x.shape[3]} are too small for a discriminator of "
                 f"{len(self.scales)} SCALES and {self._layers} LAYERS, which needs "
                 f"{self._smallest}×{self._smallest}: use larger images, or fewer of either"
             )
-        logits = []
         for index, scale in enumerate(self.scales):
             if index:
                 x = self.pool(x)
-            logits.append(scale(x))
-        return logits
+            yield cast(nn.Sequential, scale), x
 
 
 class PatchDiscriminator(nn.Module):
@@ -151,6 +159,7 @@ class PatchDiscriminator(nn.Module):
         bias = biased(bias, make_norm, dim)
         halved = 2 if downsample == "strided" else 1
         found: list[nn.Module] = []
+        self._shown: list[int] = []  # the activations, and the logits
         channels = in_channels
         for index in range(layers + 1):
             wider = dim * min(2**index, 8)
@@ -167,10 +176,12 @@ class PatchDiscriminator(nn.Module):
             ]
             if index:
                 found += [make_norm(wider)]
+            self._shown.append(len(found))
             found += [make_activation()]
             if downsample == "blur" and index < layers:
                 found += [BlurDownsample()]
             channels = wider
+        self._shown.append(len(found))
         found += [conv2d(channels, 1, 4, padding=1, weight_norm=weight_norm, full_precision=True)]
         self.layers = nn.Sequential(*found)
         self._smallest = self.smallest_input()
@@ -194,12 +205,21 @@ class PatchDiscriminator(nn.Module):
         return True
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        self._check(x)
+        return [self.layers(x)]
+
+    def activations(self, x: Tensor) -> list[list[Tensor]]:
+        """What each convolution gives, activated; the logits last. Of the one scale."""
+        self._check(x)
+        found = outputs(x, self.layers)
+        return [[found[index] for index in self._shown]]
+
+    def _check(self, x: Tensor) -> None:
         if min(x.shape[2:]) < self._smallest:
             raise GraphError(
                 f"images of {x.shape[2]}×{x.shape[3]} are too small for this patch discriminator, "
                 f"which needs {self._smallest}×{self._smallest}: use larger images or fewer LAYERS"
             )
-        return [self.layers(x)]
 
 
 class PixelDiscriminator(nn.Module):
@@ -243,3 +263,8 @@ class PixelDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return [self.layers(x)]
+
+    def activations(self, x: Tensor) -> list[list[Tensor]]:
+        """What the first two convolutions give, activated; the logits last. Of the one scale."""
+        found = outputs(x, self.layers)
+        return [[found[1], found[4], found[5]]]

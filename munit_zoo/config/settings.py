@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from munit_zoo.registry import MAY_CHANGE, Schedule, Slot, slot
 from munit_zoo.registry.ranges import Count, NonEmpty, Positive, PositiveFloat, Share, ValueRange
 
-__all__ = ["DomainSettings", "EngineSettings", "TermSettings", "UpdateSettings"]
+__all__ = ["AugmentSettings", "DomainSettings", "EngineSettings", "TermSettings", "UpdateSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,17 @@ class UpdateSettings:
 
     every: Positive | None = None
     clip: PositiveFloat | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings:
+    """AUGMENT's own keys, which stay when the augmentation is exchanged.
+
+    networks: the discriminators that see through it, by names as in OPTIM.NETWORKS; null: all that
+        judge images.
+    """
+
+    networks: NonEmpty[tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

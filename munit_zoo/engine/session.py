@@ -86,6 +86,7 @@ class Session:
             session.end()
 
     stop: is asked for an end where something cannot be written, so that all processes end.
+    epoch: iterations of an epoch, to say where training is; None where nothing counts them.
     """
 
     def __init__(
@@ -97,11 +98,12 @@ class Session:
         datasets: Mapping[str, Mapping[str, Dataset] | None],
         progress: Progress,
         stop: Stop,
+        epoch: int | None = None,
     ) -> None:
         self.run, self.engine, self.fabric, self.state = run, engine_settings(config), fabric, state
         self.leader = fabric.is_global_zero
         self.progress: Progress = progress if self.leader else Silent()
-        self.stop = stop
+        self.stop, self.epoch = stop, epoch
         self.start, self.began = state.iteration, time.perf_counter()
         self.clock, self.counted, self.paged = self.began, state.iteration, -math.inf
         self.logged = self.saved = state.iteration
@@ -264,6 +266,8 @@ class Session:
         if self._skipped > self.skipped:
             line["skipped"] = self._skipped - self.skipped
             self.skipped = self._skipped
+        if self.epoch is not None:
+            line["epoch"] = iteration / self.epoch
         if math.isfinite(speed):
             line["images_per_second"] = speed
         with (self.run.folder / "log.jsonl").open("a", encoding="utf-8") as file:

@@ -24,7 +24,7 @@ from munit_zoo.config import (
 )
 from munit_zoo.config.settings import EngineSettings
 from munit_zoo.data import Dataset
-from munit_zoo.data.stream import Batches, notes_of
+from munit_zoo.data.stream import Batches, epoch_of, notes_of
 from munit_zoo.engine.acceleration import (
     check_acceleration,
     in_format,
@@ -46,25 +46,31 @@ __all__ = ["Opening", "Rates", "Setup", "averaged", "open_training", "set_up"]
 
 
 class _Schedule(Protocol):
-    def factor(self, iteration: int, iterations: int) -> float: ...
+    unit: str
+
+    def factor(self, iteration: int, iterations: int, epoch: int = 1) -> float: ...
 
 
 class Rates:
     """Learning rates: the config's, which optimizers are built with, times the schedule's factor.
 
-    iterations: of the whole training.
+    iterations: of the whole training. epoch: how many make an epoch.
     """
 
     def __init__(
-        self, optimizers: Sequence[torch.optim.Optimizer], schedule: _Schedule, iterations: int
+        self,
+        optimizers: Sequence[torch.optim.Optimizer],
+        schedule: _Schedule,
+        iterations: int,
+        epoch: int = 1,
     ) -> None:
         self._optimizers = list(optimizers)
         self._initial = [[float(group["lr"]) for group in o.param_groups] for o in optimizers]
-        self._schedule, self._iterations = schedule, iterations
+        self._schedule, self._iterations, self._epoch = schedule, iterations, epoch
 
     def set(self, iteration: int) -> float:
         """Set those of an iteration, counted from 0; the first optimizer's."""
-        factor = self._schedule.factor(iteration, self._iterations)
+        factor = self._schedule.factor(iteration, self._iterations, self._epoch)
         for optimizer, initial in zip(self._optimizers, self._initial, strict=True):
             for group, rate in zip(optimizer.param_groups, initial, strict=True):
                 set_rate(group, rate * factor)
@@ -98,7 +104,10 @@ class Opening:
 
 @dataclass
 class Setup:
-    """Everything that an iteration needs."""
+    """Everything that an iteration needs.
+
+    epoch: iterations of an epoch, where a schedule counts in epochs.
+    """
 
     run: Run
     state: TrainingState
@@ -108,6 +117,7 @@ class Setup:
     datasets: Mapping[str, Mapping[str, Dataset] | None]
     inputs: Inputs
     rehearsal: Rehearsal
+    epoch: int | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -273,13 +283,15 @@ def set_up(
         allow_unused_parameters(fabric)
     groups = build_optimizers(config, model, objective)
     schedule = bind("schedule", config.OPTIM.SCHEDULE)()
-    rates = Rates([group.optimizer for group in groups], schedule, engine.iterations)
+    epoch = epoch_of(training, model.graph().inputs, engine.batch_size)
+    rates = Rates([group.optimizer for group in groups], schedule, engine.iterations, epoch)
     trainer = Trainer(
         fabric,
         model,
         objective,
         groups,
         iterations=engine.iterations,
+        epoch=epoch,
         accumulate=engine.accumulate,
         on_nan=engine.on_nan,
     )
@@ -299,6 +311,9 @@ def set_up(
     _check_best(config, objective)
     run = opening.run or Run(folder)
     notes = [*opening.notes, *_rehearsal_notes(rehearsal), *notes_of(training), *missing]
+    if _counts_epochs(config):
+        total = config.ENGINE.ITERATIONS / epoch
+        notes.append(f"schedules count epochs, of {epoch} iterations each: {total:.4g} in all")
     with led(fabric) as leader:
         if leader:
             notes += _claim(run, opening, state.iteration, datasets, plugins, claims)
@@ -312,7 +327,14 @@ def set_up(
         fabric.device,
         layout,
     )
-    return Setup(run, state, trainer, rates, stream, datasets, inputs, rehearsal, notes)
+    shown = epoch if _counts_epochs(config) else None
+    return Setup(run, state, trainer, rates, stream, datasets, inputs, rehearsal, shown, notes)
+
+
+def _counts_epochs(config: Config) -> bool:
+    """Whether a schedule, of rates or of a term's weight, counts in epochs."""
+    nodes = [config.OPTIM.SCHEDULE, *(term.SCHEDULE for term in config.LOSSES.values())]
+    return any(getattr(bind("schedule", node)(), "unit", "") == "epochs" for node in nodes)
 
 
 def check_engine(config: Config, processes: int = 1) -> None:

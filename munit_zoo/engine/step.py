@@ -115,7 +115,8 @@ class Trainer:
     """Takes a recipe's updates, once an iteration.
 
     model, objective: on the device, in training mode. groups: as `build_optimizers` makes them.
-    iterations: how many there are in all, for schedules of weights. accumulate: parts of a batch.
+    iterations: how many there are in all, for schedules of weights, and epoch: how many make an
+    epoch. accumulate: parts of a batch.
     on_nan: what becomes of an update whose losses or gradients are not finite: none is stepped.
         `stop` and `rollback` raise Diverged, which says where that began; `skip` goes on with the
         next update, networks' buffers as before, and raises after PATIENCE iterations in a row.
@@ -134,11 +135,13 @@ class Trainer:
         groups: Sequence[TrainingGroup],
         *,
         iterations: int = 1,
+        epoch: int = 1,
         accumulate: int = 1,
         on_nan: OnNan = "stop",
     ) -> None:
         self.fabric, self.model, self.objective = fabric, model, objective
-        self.groups, self.iterations, self.accumulate = list(groups), iterations, accumulate
+        self.groups, self.accumulate = list(groups), accumulate
+        self.iterations, self.epoch = iterations, epoch
         self.on_nan, self.skipped, self._in_a_row = on_nan, 0, 0
         for criterion in objective.criteria.values():
             fabric.to_device(criterion)
@@ -182,7 +185,8 @@ class Trainer:
         weighted `update/total`, detached. Raises Diverged as `on_nan` says.
         """
         pattern = self.objective.pattern(iteration)
-        for key, weight in self.objective.weights(iteration, self.iterations).items():
+        weights = self.objective.weights(iteration, self.iterations, self.epoch)
+        for key, weight in weights.items():
             self._weights[key].fill_(weight)
         if self._recorded is None:
             before = self._buffers() if self.on_nan == "skip" else []
@@ -272,6 +276,7 @@ class Trainer:
                     raise Diverged(trouble)
                 left_out = left_out or trouble
                 shares[-1].forget(code)
+        self.objective.adapt()
         return found, left_out
 
     def _autocast(self, code: Code) -> AbstractContextManager[object]:

@@ -100,7 +100,14 @@ def _iterate(
     with (
         listening() as stop,
         Session(
-            setup.run, opening.config, fabric, state, setup.datasets, progress, stop
+            setup.run,
+            opening.config,
+            fabric,
+            state,
+            setup.datasets,
+            progress,
+            stop,
+            setup.epoch,
         ) as session,
     ):
         session.begin([*setup.notes, *memory_notes(opening.config, setup.rehearsal, fabric)])

@@ -85,6 +85,10 @@ class TranslationModel(nn.Module):
             self._graph = Graph(self)
         return self._graph
 
+    def take_graph(self, graph: Graph) -> None:
+        """Compute what a graph of this recipe says, which may have been added to."""
+        self._graph = graph
+
     @property
     def letters(self) -> dict[str, Domain]:
         """The domains by the recipe's letters for them."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from munit_zoo.errors import GraphError, suggest
 from munit_zoo.inputs import Draw, Image, Input, Label
+from munit_zoo.models.derived import derive
 from munit_zoo.models.recipe import ANY, Critic, Entry, Fool, Translation, Update, names_of
 
 __all__ = ["Graph", "Node"]
@@ -112,6 +113,14 @@ class Graph:
             return None
         hint = suggest(name, self.names) or f"It has: {', '.join(self.names)}."
         return f"{self.title} computes no {name!r}. {hint}"
+
+    def admit(self, name: str) -> str | None:
+        """Let a term read a name, a derived one (`munit_zoo.models.derived`) too: why it cannot be
+        read; None where it can."""
+        if name in self.inputs or name in self.nodes:
+            return None
+        problem = derive(self, name)
+        return self.unknown(name) if problem == "" else problem
 
     def needs(self, names: Iterable[str], given: Collection[str] = ()) -> set[str]:
         """The names, and all that they are computed from where `given` is given."""
@@ -368,6 +377,9 @@ class Graph:
 
     def note(self, node: Node) -> str:
         """What a node is, from its docstring."""
-        doc = (inspect.getdoc(node.method) or "").partition("\n")[0]
+        method: Any = node.method
+        while not inspect.isroutine(method):  # wrapped: it says what is behind it
+            method = method.method
+        doc = (inspect.getdoc(method) or "").partition("\n")[0]
         exchanged = f" ({' and '.join(self.mirror or ())} exchanged)" if node.exchanged else ""
         return f"{doc}{exchanged}"

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from munit_zoo.errors import ContractError, GraphError
+from munit_zoo.models.augmenting import watchers
 from munit_zoo.models.graph import Graph
-from munit_zoo.models.plan import Calls, Code, Planner, Use, read_value, run
+from munit_zoo.models.plan import Calls, Code, Planner, Use, detached, read_value, run
 from munit_zoo.models.recipe import Critic, Entry, Fool, names_of
 
 if TYPE_CHECKING:  # base builds on this module
@@ -38,8 +39,8 @@ Share = Literal["none", "derived", "fakes"]
 Weights = Mapping[tuple[str, bool], Tensor]
 """Weight of each term, on a discriminator's side (True) and elsewhere."""
 
-Factor = Callable[[int, int], float]
-"""Factor on a weight at an iteration, of so many."""
+Factor = Callable[[int, int, int], float]
+"""Factor on a weight at an iteration, of so many, of which so many make an epoch."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,10 @@ class Term:
         """Whether it takes the gradient of its first tensor by its second."""
         return bool(getattr(self.criterion, "differentiates", False))
 
-    def weigh(self, critic: bool, iteration: int, iterations: int) -> float:
-        """Its weight at an iteration."""
+    def weigh(self, critic: bool, iteration: int, iterations: int, epoch: int = 1) -> float:
+        """Its weight at an iteration. epoch: how many iterations make one."""
         weight = self.critic_weight if critic and self.critic_weight is not None else self.weight
-        factor = 1.0 if self.factor is None else self.factor(iteration, iterations)
+        factor = 1.0 if self.factor is None else self.factor(iteration, iterations, epoch)
         return weight * factor * self.every
 
     def acts(self, critic: bool) -> bool:
@@ -121,7 +122,8 @@ def place_term(
     try:
         _check_updates(graph, updates)
         if getattr(criterion, "contract", "names") == "adversarial":
-            return _adversarial(graph, name, label, pairs, updates), []
+            relative = bool(getattr(criterion, "relative", False))
+            return _adversarial(graph, name, label, pairs, updates, relative), []
         placed = _comparing(graph, name, label, pairs, updates)
     except _Misplaced as problem:
         return {}, [(problem.key, problem.message)]
@@ -146,9 +148,17 @@ def _sides(entries: Iterable[Entry]) -> tuple[Entry, ...]:
 
 
 def _adversarial(
-    graph: Graph, name: str, label: str, pairs: object, updates: Sequence[str] | None
+    graph: Graph,
+    name: str,
+    label: str,
+    pairs: object,
+    updates: Sequence[str] | None,
+    relative: bool,
 ) -> Placed:
-    """An adversarial term: where the recipe has it, or everywhere that a discriminator judges."""
+    """An adversarial term: where the recipe has it, or everywhere that a discriminator judges.
+
+    relative: whether a generator's side also reads what is said of reals.
+    """
     if pairs is not None:
         raise _Misplaced("PAIRS", f"are for losses that compare tensors; {label} is adversarial")
     own = graph.terms.get(name)
@@ -161,7 +171,34 @@ def _adversarial(
     placed = {u: e for u, e in sides.items() if e and (updates is None or u in updates)}
     if not placed:
         raise _Misplaced("NAME", f"{graph.title} has nothing adversarial for {label} to act on")
-    return placed
+    against = {
+        entry.fake: entry.real
+        for entries in own.values()
+        for entry in entries
+        if isinstance(entry, Critic)
+    }
+    return {
+        update: tuple(_fool(graph, e, against, label, relative) for e in entries)
+        for update, entries in placed.items()
+    }
+
+
+def _fool(
+    graph: Graph, entry: Entry, against: Mapping[str, str], label: str, relative: bool
+) -> Entry:
+    """A generator's side with what its loss reads: of fakes alone, or of reals, too."""
+    if not isinstance(entry, Fool):
+        return entry
+    if not relative:
+        return Fool(entry.fake)
+    real = entry.real or against.get(entry.fake)
+    if real is None:
+        raise _Misplaced(
+            "NAME",
+            f"{label} compares fakes with reals; {graph.title} does not say with which to compare "
+            f"{entry.fake!r} where a generator is trained: Fool({entry.fake!r}, real=…)",
+        )
+    return Fool(entry.fake, real)
 
 
 def _comparing(
@@ -208,7 +245,7 @@ def _entry_problems(
     if arity is not None and len(entry) != arity:
         tensors = f"{arity} tensor{'s' if arity != 1 else ''}"
         yield key, f"{label} reads {tensors} at a time, got [{', '.join(entry)}]"
-    unknown = [problem for problem in map(graph.unknown, names_of(entry)) if problem]
+    unknown = [problem for problem in map(graph.admit, names_of(entry)) if problem]
     for problem in unknown:
         yield "PAIRS", problem
     if not unknown and getattr(criterion, "differentiates", False) and len(entry) > 1:
@@ -273,6 +310,11 @@ class Objective:
                 (self.planner.networks[path] for path in self.planner.trains[index]),
                 {use.term: self.terms[use.term].criterion for use in uses},
                 recompute=recompute,
+                watchers={
+                    use.entry: watchers(model, use.entry.real, calls)
+                    for use in uses
+                    if isinstance(use.entry, Critic)
+                },
             )
             for index, uses in enumerate(self.uses)
         ]
@@ -355,10 +397,12 @@ class Objective:
             self._codes[pattern] = self.planner.plan(*pattern)
         return self._codes[pattern]
 
-    def weights(self, iteration: int, iterations: int) -> dict[tuple[str, bool], float]:
-        """The terms' weights at an iteration."""
+    def weights(
+        self, iteration: int, iterations: int, epoch: int = 1
+    ) -> dict[tuple[str, bool], float]:
+        """The terms' weights at an iteration. epoch: how many iterations make one."""
         return {
-            (name, critic): term.weigh(critic, iteration, iterations)
+            (name, critic): term.weigh(critic, iteration, iterations, epoch)
             for name, term in self.terms.items()
             for critic in (False, True)
         }
@@ -366,6 +410,12 @@ class Objective:
     def terms_of(self, index: int) -> tuple[str, ...]:
         """The terms that act in an update."""
         return tuple(dict.fromkeys(use.term for use in self.uses[index]))
+
+    def adapt(self) -> None:
+        """An iteration is done: augmentations adapt to what discriminators said of reals in it."""
+        adaptive = [one for step in self.steps for some in step.watchers.values() for one in some]
+        for one in dict.fromkeys(adaptive):
+            one.adapt()
 
     def cost_free(self) -> tuple[str, ...]:
         """Names of the recipe that nothing active reads: they are not computed."""
@@ -391,7 +441,10 @@ def _labelled(entries: Sequence[tuple[Term, Entry]]) -> list[Use]:
 
 
 class UpdateStep(nn.Module):
-    """One update's forward: what data parallelism wraps. It owns what the update trains."""
+    """One update's forward: what data parallelism wraps. It owns what the update trains.
+
+    watchers: by a discriminator's side the augmentations that adapt to what it says of reals.
+    """
 
     def __init__(
         self,
@@ -399,9 +452,10 @@ class UpdateStep(nn.Module):
         criteria: Mapping[str, object],
         *,
         recompute: bool = False,
+        watchers: Mapping[Entry, Sequence[Any]] | None = None,
     ) -> None:
         super().__init__()
-        self._recompute = recompute
+        self._recompute, self.watchers = recompute, dict(watchers or {})
         self.networks = nn.ModuleList(networks)
         self.modules_of_criteria = nn.ModuleList(
             criterion for criterion in criteria.values() if isinstance(criterion, nn.Module)
@@ -421,6 +475,8 @@ class UpdateStep(nn.Module):
             use = loss.use
             arguments = [read_value(values.slots, read) for read in loss.reads]
             part = _call(self._criteria[use.term], use, arguments)
+            for watcher in self.watchers.get(use.entry, ()):
+                watcher.observe(_verdicts(self._criteria[use.term], arguments))
             parts[f"{use.term}/{use.label}"] = part.detach()
             weighted = weights[use.term, use.is_critic] * part
             total = weighted if total is None else total + weighted
@@ -473,6 +529,14 @@ def _call(criterion: Any, use: Use, arguments: Sequence[object]) -> Tensor:
             f"returns {found}; a loss is a scalar: take the mean or the sum"
         )
     return part
+
+
+def _verdicts(criterion: Any, arguments: Sequence[Any]) -> Sequence[Tensor]:
+    """What a discriminator says of reals, above 0 where they pass for real."""
+    fakes, reals = (detached(argument) for argument in arguments)
+    verdicts = getattr(criterion, "verdicts", None)
+    found: Any = reals if verdicts is None else verdicts(fakes, reals)
+    return list(found)
 
 
 def _full(value: Any) -> object:

@@ -97,6 +97,8 @@ SMALL = {
 NEEDS = (
     "domain_invariant_vgg",
     "vgg_perceptual",
+    "self_similarity",
+    "loss:lpips",
     "image_folder",
     "image_list",
     "side_by_side",
@@ -107,7 +109,7 @@ ENTRIES = [
     entry
     for one in REGISTRIES.values()
     for entry in one.entries()
-    if entry.origin == "builtin" and entry.name not in NEEDS
+    if entry.origin == "builtin" and not {entry.name, f"{entry.kind}:{entry.name}"} & set(NEEDS)
 ]
 CHECKS = [
     check
