@@ -27,7 +27,9 @@ def initialise(
     how: `kaiming` normal over fan_in, `xavier` normal and `orthogonal` with `gain` (√2 by default),
     `gaussian` N(0, gain) (0.02 by default), or `default`: torch's own, biases too. Convolutions
     with the legacy spectral norm keep torch's own, as in MUNIT's reference. Of a weight with
-    torch's spectral or weight norm, the underlying one is drawn.
+    torch's spectral or weight norm, the underlying one is drawn. Of a convolution whose attribute
+    `copies` is c > 1 (before a pixel shuffle), each kernel is drawn for c outputs in a row (Aitken
+    et al. 2017).
     norms: draw the weights of batch norms, too: N(1, gain), with 0.02 for no gain.
     """
     if how == "default":
@@ -39,7 +41,8 @@ def initialise(
         if not isinstance(layer, _DRAWN) or isinstance(layer, LegacySpectralConv2d):
             continue
         weight = layer.weight  # with a parametrisation: a computed tensor, assigned back below
-        drawn = weight.detach().clone()
+        copies = getattr(layer, "copies", 1)
+        drawn = weight.detach()[::copies].clone()
         if how == "kaiming":
             init.kaiming_normal_(drawn, a=0, mode="fan_in")
         elif how == "xavier":
@@ -48,6 +51,7 @@ def initialise(
             init.orthogonal_(drawn, gain=math.sqrt(2) if gain is None else gain)
         else:
             init.normal_(drawn, 0.0, 0.02 if gain is None else gain)
+        drawn = drawn.repeat_interleave(copies, dim=0) if copies > 1 else drawn
         if parametrize.is_parametrized(layer, "weight"):
             layer.weight = drawn
             _settle(layer)

@@ -255,7 +255,10 @@ def rehearse(config: Config, sizes: Sizes, *, processes: int = 1) -> Rehearsal:
         raise
     except Exception as error:
         raise GraphError(_failure(sizes, error, shadow.stride)) from error
-    unreached = tuple(n for n, p in shadow.named_parameters() if id(p) not in everything)
+    # what a network holds fixed is none that a term should reach
+    unreached = tuple(
+        n for n, p in shadow.named_parameters() if p.requires_grad and id(p) not in everything
+    )
     parameters = {
         path: sum(p.numel() for p in network.parameters())
         for path, network in shadow.networks().items()

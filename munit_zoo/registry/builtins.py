@@ -30,8 +30,10 @@ BUILTINS: dict[str, str] = {
         tanh = munit_zoo.blocks.activations:Tanh
     """,
     "content_encoder": """
+        preactivation = munit_zoo.blocks.content_encoders:PreActivationContentEncoder
         resnet = munit_zoo.blocks.content_encoders:ResnetContentEncoder
         timm = munit_zoo.blocks.timm_encoders:TimmContentEncoder
+        unet = munit_zoo.blocks.unet_codes:UnetContentEncoder
     """,
     "style_encoder": """
         bicyclegan_conv = munit_zoo.blocks.bicyclegan:BicycleConvEncoder
@@ -42,7 +44,10 @@ BUILTINS: dict[str, str] = {
     """,
     "decoder": """
         adain_resnet = munit_zoo.blocks.decoders:AdaINResnetDecoder
+        modulated_resnet = munit_zoo.blocks.modulated:ModulatedResnetDecoder
         resnet = munit_zoo.blocks.decoders:ResnetDecoder
+        spade_resnet = munit_zoo.blocks.decoders:SpadeResnetDecoder
+        unet = munit_zoo.blocks.unet_codes:UnetDecoder
     """,
     "generator": """
         ones = munit_zoo.blocks.generators:Ones
@@ -61,9 +66,14 @@ BUILTINS: dict[str, str] = {
         multiscale_patch = munit_zoo.blocks.discriminators:MultiscalePatchDiscriminator
         multiscale_patchgan = munit_zoo.blocks.bicyclegan:MultiscalePatchGAN
         patch = munit_zoo.blocks.discriminators:PatchDiscriminator
+        patch_classes = munit_zoo.blocks.discriminators:PatchClassDiscriminator
         pixel = munit_zoo.blocks.discriminators:PixelDiscriminator
+        projected = munit_zoo.blocks.projected:ProjectedDiscriminator
+        residual = munit_zoo.blocks.residual_discriminators:ResidualDiscriminator
+        residual_classes = munit_zoo.blocks.residual_discriminators:ResidualClassDiscriminator
         stargan = munit_zoo.blocks.stargan:StarGANDiscriminator
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Discriminator
+        unet = munit_zoo.blocks.residual_discriminators:UnetDiscriminator
     """,
     "augmentation": """
         adaptive_diffaugment = munit_zoo.blocks.augmentations:AdaptiveDiffAugment
