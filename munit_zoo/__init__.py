@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from munit_zoo.models import TranslationModel
     from munit_zoo.models.bicyclegan import BicycleGan
     from munit_zoo.models.cyclegan import CycleGan
+    from munit_zoo.models.cyclegan_noise import CycleGanNoise
     from munit_zoo.models.funit import Funit
     from munit_zoo.models.munit import Munit
     from munit_zoo.models.pix2pix import Pix2Pix
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BicycleGan",
     "CycleGan",
+    "CycleGanNoise",
     "Funit",
     "Munit",
     "Pix2Pix",
@@ -79,6 +81,7 @@ __all__ = [
 _RECIPES = {
     "BicycleGan": "munit_zoo.models.bicyclegan",
     "CycleGan": "munit_zoo.models.cyclegan",
+    "CycleGanNoise": "munit_zoo.models.cyclegan_noise",
     "Funit": "munit_zoo.models.funit",
     "Munit": "munit_zoo.models.munit",
     "Pix2Pix": "munit_zoo.models.pix2pix",

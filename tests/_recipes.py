@@ -14,6 +14,7 @@ from munit_zoo.losses import AdversarialLoss, NamesLoss
 from munit_zoo.models import Critic, Fool, Graph, Objective, Term, TranslationModel, Values
 from munit_zoo.models.bicyclegan import BicycleGan
 from munit_zoo.models.cyclegan import CycleGan
+from munit_zoo.models.cyclegan_noise import CycleGanNoise
 from munit_zoo.models.funit import Funit
 from munit_zoo.models.munit import Munit
 from munit_zoo.models.outline import own_terms
@@ -69,6 +70,16 @@ def cyclegan(domains: tuple[Domain, ...] = TWO, **settings: Any) -> CycleGan:
         "pool_size": 3,
     }
     return CycleGan(domains, **{**chosen, **settings})
+
+
+def cyclegan_noise(domains: tuple[Domain, ...] = TWO, **settings: Any) -> CycleGanNoise:
+    chosen = {
+        "style_dim": 3,
+        "generator": slot("unet", dim=2, levels=3, norm=slot("instance")),
+        "discriminator": slot("patch", dim=2, layers=1),
+        "pool_size": 3,
+    }
+    return CycleGanNoise(domains, **{**chosen, **settings})
 
 
 def pix2pix(domains: tuple[Domain, ...] = TWO, **settings: Any) -> Pix2Pix:
@@ -141,6 +152,7 @@ ZOO: dict[str, Callable[..., TranslationModel]] = {
     "munit": munit,
     "unit": unit,
     "cyclegan": cyclegan,
+    "cyclegan_noise": cyclegan_noise,
     "pix2pix": pix2pix,
     "bicyclegan": bicyclegan,
     "starganv2": starganv2,

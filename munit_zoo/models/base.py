@@ -150,6 +150,11 @@ class TranslationModel(nn.Module):
         translator = Translator(self)
         return all(translator.has_prior(way) for way in translator.ways())
 
+    @property
+    def encodes_styles(self) -> bool:
+        """Whether example images have styles that it can take over."""
+        return all(way.translation.encoded is not None for way in Translator(self).ways())
+
     def translate(
         self,
         x: Tensor,

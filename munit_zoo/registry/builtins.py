@@ -85,6 +85,7 @@ BUILTINS: dict[str, str] = {
     "model": """
         bicyclegan = munit_zoo.models.bicyclegan:BicycleGan
         cyclegan = munit_zoo.models.cyclegan:CycleGan
+        cyclegan_noise = munit_zoo.models.cyclegan_noise:CycleGanNoise
         funit = munit_zoo.models.funit:Funit
         munit = munit_zoo.models.munit:Munit
         pix2pix = munit_zoo.models.pix2pix:Pix2Pix

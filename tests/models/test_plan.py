@@ -74,6 +74,7 @@ def test_sharing_changes_no_number(name: str, share: str):
         ("munit", 22, 24),
         ("starganv2", 22, 24),
         ("cyclegan", 14, 14),
+        ("cyclegan_noise", 14, 14),
         ("pix2pix", 4, 4),
         ("bicyclegan", 10, 10),
         ("stargan", 6, 7),

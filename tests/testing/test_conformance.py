@@ -60,6 +60,10 @@ SMALL = {
         "generator": slot("resnet", dim=4, blocks=1),
         "discriminator": slot("patch", dim=4),
     },
+    "model:cyclegan_noise": {
+        "generator": slot("unet", dim=2, levels=5, dropout=0.5),
+        "discriminator": slot("patch", dim=4, layers=2),
+    },
     "model:pix2pix": {
         "generator": slot("unet", dim=2, levels=6, dropout=0.5),
         "discriminator": slot("patch", dim=4, norm=slot("batch")),
