@@ -14,7 +14,7 @@ from munit_zoo.blocks.conv import LegacySpectralConv2d
 
 __all__ = ["Init", "initialise"]
 
-Init = Literal["kaiming", "xavier", "orthogonal", "gaussian", "default"]
+Init = Literal["kaiming", "xavier", "orthogonal", "gaussian", "gaussian_convs", "default"]
 
 _DRAWN = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -25,7 +25,8 @@ def initialise(
     """Draw the weights of every convolution and linear layer in a module; biases become 0.
 
     how: `kaiming` normal over fan_in, `xavier` normal and `orthogonal` with `gain` (√2 by default),
-    `gaussian` N(0, gain) (0.02 by default), or `default`: torch's own, biases too. Convolutions
+    `gaussian` N(0, gain) (0.02 by default), `gaussian_convs` the same of convolutions' weights
+    alone, the rest as torch has it, or `default`: torch's own, biases too. Convolutions
     with the legacy spectral norm keep torch's own, as in MUNIT's reference. Of a weight with
     torch's spectral or weight norm, the underlying one is drawn.
     norms: draw the weights of batch norms, too: N(1, gain), with 0.02 for no gain.
@@ -37,6 +38,8 @@ def initialise(
             init.normal_(layer.weight, 1.0, 0.02 if gain is None else gain)
             init.zeros_(layer.bias)
         if not isinstance(layer, _DRAWN) or isinstance(layer, LegacySpectralConv2d):
+            continue
+        if how == "gaussian_convs" and isinstance(layer, nn.Linear):
             continue
         weight = layer.weight  # with a parametrisation: a computed tensor, assigned back below
         drawn = weight.detach().clone()
@@ -53,7 +56,7 @@ def initialise(
             _settle(layer)
         else:
             weight.data.copy_(drawn)
-        if layer.bias is not None:
+        if layer.bias is not None and how != "gaussian_convs":
             init.zeros_(layer.bias)
 
 

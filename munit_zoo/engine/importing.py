@@ -22,7 +22,7 @@ from munit_zoo.engine.runs import Run, plugin_records, provenance
 from munit_zoo.engine.state import Captured, imported
 from munit_zoo.engine.step import build_optimizers
 from munit_zoo.errors import CheckpointError, UnknownComponentError, UsageError
-from munit_zoo.interop import bicyclegan, cut, cyclegan, funit, nvlabs, stargan, starganv2
+from munit_zoo.interop import bicyclegan, cut, cyclegan, drit, funit, nvlabs, stargan, starganv2
 from munit_zoo.interop.checkpoints import ReadNetworks, whole
 from munit_zoo.models import TranslationModel, assemble, create_model, translating_networks
 from munit_zoo.models.rehearsal import look
@@ -217,7 +217,9 @@ def _absent(
     absent = [
         path
         for path in named
-        if path in shadow.networks() and not any(name.startswith(f"{path}.") for name in weights)
+        if path in shadow.networks()
+        and shadow.networks()[path].state_dict()
+        and not any(name.startswith(f"{path}.") for name in weights)
     ]
     missing = [path for path in absent if path in translating_networks(shadow)]
     notes = [
@@ -312,6 +314,19 @@ def _evaluation_mode(
         *_images_unknown(options, read, config),
         "the original translates in training mode (with dropout, and norms of the image itself), "
         "we in evaluation mode",
+    ]
+
+
+def _drit_networks(files: Sequence[Path], options: Mapping[str, object]) -> ReadNetworks:
+    if len(files) > 1:
+        raise CheckpointError(f"a file of DRIT holds all networks: name one, not {len(files)}")
+    return drit.read_checkpoint(files[0], options)
+
+
+def _drit_notes(options: Mapping[str, object], read: ReadNetworks, config: Config) -> list[str]:
+    return [
+        *_images_unknown(options, read, config),
+        "the original draws an image's attributes even to translate; here they are their mean",
     ]
 
 
@@ -425,6 +440,17 @@ SYSTEMS: Mapping[str, System] = {
         config=_stargan_config,
         nodes=lambda _: {},
         notes=_stargan_notes,
+    ),
+    "drit": System(
+        project="HsinYingLee/DRIT",
+        recipe="drit",
+        networks=drit.NETWORKS,
+        defaults=drit.DEFAULTS,
+        options=starganv2.read_options,
+        read=_drit_networks,
+        config=drit.config_of_options,
+        nodes=lambda _: {},
+        notes=_drit_notes,
     ),
     "funit": System(
         project="NVlabs/FUNIT",

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from munit_zoo.losses.base import AdversarialLoss
+from munit_zoo.registry.ranges import Fraction
 
 __all__ = ["LSGAN", "NSGAN", "WGAN", "Hinge"]
 
@@ -30,10 +31,18 @@ class NSGAN(AdversarialLoss):
     """Non-saturating (Goodfellow et al. 2014): binary cross-entropy on logits.
 
     Others call it vanilla (CycleGAN, pix2pix), bce (StarGAN v2) or nonsaturating (CUT).
+
+    target: what the generator wants said of its own: 1, real, or 0.5, undecided (DRIT's content).
     """
 
+    def __init__(self, *, target: Fraction = 1.0) -> None:
+        super().__init__()
+        self.target = target
+
     def generator(self, fakes: Sequence[Tensor]) -> Tensor:
-        return _total(F.softplus(-fake).mean() for fake in fakes)
+        if self.target == 1:
+            return _total(F.softplus(-fake).mean() for fake in fakes)
+        return _total((F.softplus(fake) - self.target * fake).mean() for fake in fakes)
 
     def discriminator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
         return _total(

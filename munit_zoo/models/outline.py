@@ -216,7 +216,9 @@ def _update(
         yield f"  redraws {', '.join(update.redraw)}"
     if update.takes:
         yield f"  takes as an earlier update left it: {', '.join(update.takes)}"
-    if update.every != 1:
+    if isinstance(update.every, str) and callable(getattr(objective.model, update.every)):
+        yield f"  takes place in the iterations that `{update.every}` names"
+    elif update.every != 1:
         yield f"  takes place in every {update.every}-th iteration"
     given = [slot for slot in code.given if slot in made]
     if given:

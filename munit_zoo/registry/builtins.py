@@ -29,6 +29,8 @@ BUILTINS: dict[str, str] = {
         tanh = munit_zoo.blocks.activations:Tanh
     """,
     "content_encoder": """
+        drit = munit_zoo.blocks.drit:DritContentEncoder
+        residual = munit_zoo.blocks.drit:ResidualEncoder
         resnet = munit_zoo.blocks.content_encoders:ResnetContentEncoder
         timm = munit_zoo.blocks.timm_encoders:TimmContentEncoder
     """,
@@ -41,6 +43,8 @@ BUILTINS: dict[str, str] = {
     """,
     "decoder": """
         adain_resnet = munit_zoo.blocks.decoders:AdaINResnetDecoder
+        drit = munit_zoo.blocks.drit_decoders:DritDecoder
+        drit_featurewise = munit_zoo.blocks.drit_decoders:DritFeaturewiseDecoder
         resnet = munit_zoo.blocks.decoders:ResnetDecoder
     """,
     "generator": """
@@ -56,6 +60,7 @@ BUILTINS: dict[str, str] = {
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Mapping
     """,
     "discriminator": """
+        content = munit_zoo.blocks.drit:ContentDiscriminator
         funit = munit_zoo.blocks.funit:FunitDiscriminator
         multiscale_patch = munit_zoo.blocks.discriminators:MultiscalePatchDiscriminator
         multiscale_patchgan = munit_zoo.blocks.bicyclegan:MultiscalePatchGAN
@@ -72,6 +77,7 @@ BUILTINS: dict[str, str] = {
         hinge = munit_zoo.losses.adversarial:Hinge
         l1 = munit_zoo.losses.reconstruction:L1
         lsgan = munit_zoo.losses.adversarial:LSGAN
+        mode_seeking = munit_zoo.losses.regularizers:ModeSeeking
         mse = munit_zoo.losses.reconstruction:MSE
         nsgan = munit_zoo.losses.adversarial:NSGAN
         r1 = munit_zoo.losses.penalties:R1
@@ -86,6 +92,7 @@ BUILTINS: dict[str, str] = {
         bicyclegan = munit_zoo.models.bicyclegan:BicycleGan
         cyclegan = munit_zoo.models.cyclegan:CycleGan
         cyclegan_noise = munit_zoo.models.cyclegan_noise:CycleGanNoise
+        drit = munit_zoo.models.drit:Drit
         funit = munit_zoo.models.funit:Funit
         munit = munit_zoo.models.munit:Munit
         pix2pix = munit_zoo.models.pix2pix:Pix2Pix

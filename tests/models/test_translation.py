@@ -216,7 +216,8 @@ def test_noise_is_a_style_that_no_example_has():
     beside = z[1].expand(16, 16, 3).permute(2, 0, 1)
     expected = model.b.generator(torch.cat([x[:1], beside[None]], dim=1))
     torch.testing.assert_close(found[:1, 1], expected)
-    assert model.draws_styles and not model.encodes_styles
+    assert model.draws_styles
+    assert not model.encodes_styles
     assert bicyclegan().encodes_styles
     with pytest.raises(UsageError, match="has no style to encode"):
         model.translate(x, "night", x)
