@@ -15,6 +15,7 @@ from munit_zoo.models import Critic, Fool, Graph, Objective, Term, TranslationMo
 from munit_zoo.models.bicyclegan import BicycleGan
 from munit_zoo.models.cyclegan import CycleGan
 from munit_zoo.models.cyclegan_noise import CycleGanNoise
+from munit_zoo.models.drit import Drit
 from munit_zoo.models.funit import Funit
 from munit_zoo.models.munit import Munit
 from munit_zoo.models.outline import own_terms
@@ -102,6 +103,20 @@ def bicyclegan(domains: tuple[Domain, ...] = TWO, **settings: Any) -> BicycleGan
     return BicycleGan(domains, **{**chosen, **settings})
 
 
+def drit(domains: tuple[Domain, ...] = TWO, **settings: Any) -> Drit:
+    encoder = slot("bicyclegan_resnet", dim=2, halvings=2, parts=2, mean="all", norm=slot("none"))
+    chosen = {
+        "style_dim": 3,
+        "every": 1,
+        "content_encoder": slot("drit", dim=2, downsamples=1, blocks=1, kernel_size=3),
+        "style_encoder": encoder,
+        "decoder": slot("drit", blocks=1),
+        "discriminator": slot("multiscale_patch", dim=2, layers=2, scales=1),
+        "content_discriminator": slot("content", layers=1, kernel_size=3),
+    }
+    return Drit(domains, **{**chosen, **settings})
+
+
 def _told(labels: int) -> dict[str, Any]:
     return {
         "generator": slot("stargan", dim=2, blocks=1, downsamples=1),
@@ -155,6 +170,7 @@ ZOO: dict[str, Callable[..., TranslationModel]] = {
     "cyclegan_noise": cyclegan_noise,
     "pix2pix": pix2pix,
     "bicyclegan": bicyclegan,
+    "drit": drit,
     "starganv2": starganv2,
     "stargan": stargan,
     "funit": funit,

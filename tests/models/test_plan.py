@@ -77,6 +77,7 @@ def test_sharing_changes_no_number(name: str, share: str):
         ("cyclegan_noise", 14, 14),
         ("pix2pix", 4, 4),
         ("bicyclegan", 10, 10),
+        ("drit", 60, 60),
         ("stargan", 6, 7),
         ("funit", 15, 18),
         ("stargan_joint", 12, 14),

@@ -23,11 +23,15 @@ JUDGE = {"size": 16, "dim": 4, "layers": 3}
 STARGAN = {"generator": slot("stargan", dim=4, blocks=1)}
 SMALL = {
     "content_encoder:resnet": {"dim": 8, "blocks": 1},
+    "content_encoder:drit": {"dim": 8, "blocks": 1},
     "content_encoder:timm": {"model": "resnet10t", "out_index": 1},
     "style_encoder:conv": {"dim": 8},
     "style_encoder:timm": {"model": "resnet10t", "out_index": 1},
     "decoder:adain_resnet": {"blocks": 1},
     "decoder:resnet": {"blocks": 1},
+    "decoder:drit": {"blocks": 1},
+    "decoder:drit_featurewise": {"blocks": 1, "mapping": slot("mlp", dim=8)},
+    "discriminator:content": {"dim": 4, "layers": 2},
     "generator:resnet": {"dim": 4, "blocks": 1, "dropout": 0.5},
     "generator:stargan": {"dim": 4, "blocks": 1},
     "discriminator:funit": {"dim": 4, "blocks": 4},
@@ -74,6 +78,17 @@ SMALL = {
         "style_encoder": slot("bicyclegan_conv", dim=4, halvings=2, parts=2),
         "discriminator": slot("multiscale_patchgan", dim=4, layers=2),
         "discriminator2": slot("multiscale_patchgan", dim=4, layers=2),
+    },
+    "model:drit": {
+        "style_dim": 3,
+        "every": 1,
+        "content_encoder": slot("drit", dim=4, blocks=1),
+        "style_encoder": slot(
+            "bicyclegan_resnet", dim=4, halvings=2, parts=2, mean="all", norm=slot("none")
+        ),
+        "decoder": slot("drit", blocks=1),
+        "discriminator": slot("multiscale_patch", dim=4, layers=2),
+        "content_discriminator": slot("content", layers=1, kernel_size=3),
     },
     "model:funit": {
         "content_encoder": slot("resnet", dim=4, blocks=1),
