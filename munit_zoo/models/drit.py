@@ -117,9 +117,8 @@ class Drit(TranslationModel):
 
     inputs = {
         "x_a": Image("a"),
-        "x_a2": Image("a"),
+        "r_a": Image("a"),
         "x_b": Image("b"),
-        "x_b2": Image("b"),
         "n_a": Draw("normal", like="h_a"),
         "n_ab": Draw("normal", like="h_a"),
         "e_a": Draw("normal", ("style_dim",)),
@@ -173,7 +172,7 @@ class Drit(TranslationModel):
         super().__init__(domains)
         self.style_dim, self.sampled = style_dim, sampled
         self.every, self.epoch = every, epoch
-        for letter, domain in self.letters.items():
+        for letter, domain in zip("ab", domains, strict=True):
             content = CONTENT_ENCODERS.factory(content_encoder)(domain.channels)
             channels, self.stride = content.out_channels, content.stride
             networks = {
@@ -312,9 +311,9 @@ class Drit(TranslationModel):
         return self.b.discriminator2(x_ab_z)
 
     @tensor
-    def d2_b(self, x_b2: Tensor) -> list[Tensor]:
+    def d2_b(self, r_b: Tensor) -> list[Tensor]:
         """What it says of another real image."""
-        return self.b.discriminator2(x_b2)
+        return self.b.discriminator2(r_b)
 
     @tensor
     def d2_ab_z2(self, x_ab_z2: Tensor) -> list[Tensor]:
@@ -322,9 +321,9 @@ class Drit(TranslationModel):
         return self.b.discriminator2(x_ab_z2)
 
     @tensor
-    def d2_b_again(self, x_b2: Tensor) -> list[Tensor]:
+    def d2_b_again(self, r_b: Tensor) -> list[Tensor]:
         """The same real image, asked again."""
-        return self.b.discriminator2(x_b2)
+        return self.b.discriminator2(r_b)
 
     @tensor
     def dc_a(self, c_a: Tensor) -> list[Tensor]:

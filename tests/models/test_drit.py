@@ -77,6 +77,7 @@ def test_a_divergence_needs_attributes_that_are_sampled():
         assemble(config, {"a": (32, 32), "b": (32, 32)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["images", "shape_changes", "eccv2018"])
 def test_published_forms_can_be_computed(name: str):
     from munit_zoo.models import rehearse
