@@ -130,7 +130,8 @@ class ContentDiscriminator(nn.Module):
     Convolutions k×k at stride 2, padded by one, a convolution over what is left, one 1×1.
 
     dim: channels, of all layers; null for as many as the code has, as published. layers: strided
-        convolutions. final_kernel_size: of the convolution after them, not padded.
+        convolutions. final_kernel_size: of the convolution after them, not padded. `smallest`: the
+        least side of codes that these leave a logit of.
     norm: of the strided convolutions. legacy: without it, as the original computes them: there, it
         is asked for by a name that is not understood. Its trained weights rely on that.
 
@@ -179,7 +180,7 @@ class ContentDiscriminator(nn.Module):
             channels = width
         self.final = ConvBlock(channels, width, final_kernel_size, padding=0, **make)
         self.head = conv2d(width, 1, 1, full_precision=True)
-        self._smallest = self._least(layers, kernel_size, final_kernel_size)
+        self.smallest = self._least(layers, kernel_size, final_kernel_size)
         initialise(self, init)
 
     @staticmethod
@@ -192,10 +193,10 @@ class ContentDiscriminator(nn.Module):
 
     def forward(self, content: Tensor) -> list[Tensor]:
         height, width = content.shape[2:]
-        if min(height, width) < self._smallest:
+        if min(height, width) < self.smallest:
             raise GraphError(
                 f"content codes of {height}×{width} are too small for this discriminator of "
-                f"{len(self.layers)} LAYERS, which needs {self._smallest}×{self._smallest}: use "
+                f"{len(self.layers)} LAYERS, which needs {self.smallest}×{self.smallest}: use "
                 "larger images, or a smaller KERNEL_SIZE, FINAL_KERNEL_SIZE or fewer LAYERS"
             )
         x = content

@@ -58,6 +58,8 @@ class TranslationModel(nn.Module):
     """Image sides are padded to a multiple of this for translation."""
     smallest: int = 0
     """The least side to which they are padded; 0 for twice `stride`, as mirroring borders needs."""
+    trains_from: int = 0
+    """The least side of images to train on, where a recipe knows of one."""
 
     def __init__(self, domains: tuple[Domain, ...]) -> None:
         super().__init__()

@@ -190,6 +190,7 @@ class Drit(TranslationModel):
         self.shared_encoder = CONTENT_ENCODERS.factory(shared_encoder)(channels)
         self.shared_decoder = CONTENT_ENCODERS.factory(shared_decoder)(channels)
         self.content_discriminator = DISCRIMINATORS.factory(content_discriminator)(channels)
+        self.trains_from = self.stride * getattr(self.content_discriminator, "smallest", 0)
         stateful = any(True for _ in networks["discriminator2"].buffers())
         self.updates = _updates(mode_seeking, stateful)
 

@@ -45,9 +45,10 @@ def example_domains(recipe: type) -> tuple[Domain, ...]:
 
 
 def side_of(model: TranslationModel) -> int:
-    """Side of the images to call a recipe with: the one that a network asks for (`input_size`), or
-    a multiple of the recipe's stride."""
+    """Side of the images to call a recipe with: the one that a network (`input_size`) or the recipe
+    (`trains_from`) asks for, or a multiple of the recipe's stride."""
     asked = [getattr(network, "input_size", None) for network in model.networks().values()]
+    asked += [model.trains_from if model.trains_from > SIDE else None]
     return max(
         (int(side) for side in asked if side), default=model.stride * -(-SIDE // model.stride)
     )

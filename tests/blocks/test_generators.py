@@ -98,7 +98,8 @@ def test_a_unet_drops_in_the_wide_levels_but_the_innermost():
 
 
 def test_a_unet_may_drop_in_tests_by_what_it_is_given():
-    generator = UnetGenerator(3, 3, levels=6, dim=1, norm="none", dropout=0.5).eval()
+    settings = {"levels": 6, "dim": 1, "norm": "none", "init": "kaiming"}
+    generator = UnetGenerator(3, 3, dropout=0.5, **settings).eval()
     x = torch.randn(3, 3, 64, 64)
     plain = generator(x)
     generator.dropout_in_tests = True

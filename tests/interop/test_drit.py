@@ -30,7 +30,7 @@ from munit_zoo.models import TranslationModel, create_model
 from munit_zoo.models.plan import run, straight
 from munit_zoo.models.views import views
 
-pytestmark = pytest.mark.golden
+pytestmark = [pytest.mark.golden, pytest.mark.slow]
 
 FULL = ("disA", "disA2", "disB", "disB2", "enc_c", "enc_a", "gen")
 GENERATORS, LATENT = 2, 3
@@ -225,7 +225,6 @@ CASES = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize(("path", "channels_last", "share"), CASES)
 def test_training(path: Path, channels_last: bool, share: str):
@@ -263,7 +262,6 @@ def test_training(path: Path, channels_last: bool, share: str):
     replay.check()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("path", cases("drit"))
 def test_the_recipes_own_last_update(path: Path):
@@ -353,7 +351,6 @@ def file_of(case: Case, path: Path, **more: Any) -> Path:
     return path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("path", cases("drit"))
 def test_import_of_every_form(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     case = Case(path)
@@ -406,7 +403,6 @@ def test_files_that_do_not_fit(change: Any, message: str, tmp_path: Path):
         drit.read_checkpoint(file, drit.DEFAULTS)
 
 
-@pytest.mark.slow
 def test_training_goes_on_from_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (file,) = checkpoint("drit").glob("*.pth")
     data = "DATA={NAME: shapes, SIZE: 212, COUNT: 4, TEST_COUNT: 2}"

@@ -135,7 +135,17 @@ CHECKS = [
 ]
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=str)
+SLOW = ("model:cyclegan_noise:", "model:drit:", "decoder:drit", "content_encoder:drit:")
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(check, marks=pytest.mark.slow if str(check).startswith(SLOW) else ())
+        for check in CHECKS
+    ],
+    ids=str,
+)
 def test_builtins(check):
     check()
 
