@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from munit_zoo.domains import Domain
-from munit_zoo.errors import GraphError
+from munit_zoo.errors import ContractError, GraphError
 from munit_zoo.inputs import Draw, Image
 from munit_zoo.models.base import TranslationModel
 from munit_zoo.models.recipe import Critic, Entry, Fool, Judge, Network, Translation, Update, tensor
@@ -163,9 +163,7 @@ class Drit(TranslationModel):
         shared_decoder: Slot[ContentEncoder] = slot("residual"),
         decoder: Slot[Decoder] = slot("drit"),
         discriminator: Slot[Discriminator] = slot(
-            "multiscale_patch",
-            activation=slot("lrelu", negative_slope=0.01),
-            init="gaussian_convs",
+            "multiscale_patch", activation=slot("lrelu", negative_slope=0.01), init="gaussian_convs"
         ),
         content_discriminator: Slot[Discriminator] = slot("content"),
     ) -> None:
@@ -187,8 +185,16 @@ class Drit(TranslationModel):
                 "discriminator2": DISCRIMINATORS.factory(discriminator)(domain.channels),
             }
             setattr(self, letter, nn.ModuleDict(networks))
-        self.shared_encoder = CONTENT_ENCODERS.factory(shared_encoder)(channels)
-        self.shared_decoder = CONTENT_ENCODERS.factory(shared_decoder)(channels)
+        shared_parts = [
+            CONTENT_ENCODERS.factory(part)(channels) for part in (shared_encoder, shared_decoder)
+        ]
+        self.shared_encoder, self.shared_decoder = shared_parts
+        for shared in shared_parts:
+            if (shared.out_channels, shared.stride) != (channels, 1):
+                raise ContractError(
+                    f"what the domains share takes content codes and hands them on in their shape; "
+                    f"{type(shared).__name__} does not; `residual` does"
+                )
         self.content_discriminator = DISCRIMINATORS.factory(content_discriminator)(channels)
         self.trains_from = self.stride * getattr(self.content_discriminator, "smallest", 0)
         stateful = any(True for _ in networks["discriminator2"].buffers())

@@ -8,7 +8,7 @@ from _recipes import drit, objective_of
 
 from munit_zoo.cli import main
 from munit_zoo.config import load_config
-from munit_zoo.errors import GraphError, MunitZooError
+from munit_zoo.errors import ContractError, GraphError, MunitZooError
 from munit_zoo.models import assemble
 from munit_zoo.registry import slot
 
@@ -62,6 +62,11 @@ def test_attributes_of_an_example_are_their_mean_and_drawn_ones_are_used_as_they
     found = model.reconstruct(x, "day")
     own = model.a.decoder(content, model.a.style_encoder(x)[:, :3])
     torch.testing.assert_close(found, own)
+
+
+def test_what_is_shared_keeps_shapes():
+    with pytest.raises(ContractError, match="ResnetContentEncoder does not; `residual` does"):
+        drit(shared_decoder=slot("resnet", dim=2, downsamples=1))
 
 
 def test_one_sample_without_mode_seeking():
