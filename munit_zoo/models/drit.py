@@ -89,13 +89,13 @@ class _Domain(Protocol):
 
 
 class Drit(TranslationModel):
-    """Two domains, many translations, from unpaired images (ECCV 2018; DRIT++: IJCV 2020).
+    """Two domains, many translations, from unpaired images (ECCV 2018, arXiv 1808.00948).
 
     A content code, a map that a discriminator cannot tell the domain of, and an attribute code.
     Two images exchange attributes, and the results exchange them back: each must be itself again
-    (cross-cycle, section 3.3). Attributes are drawn as well, of N(0, I), must be found again, and
-    two draws must make two images (mode seeking). What is decoded from attributes of images, and
-    from drawn ones, is judged by a discriminator each.
+    (cross-cycle, section 3.3). Attributes are drawn as well, of N(0, I), must be found again, and,
+    in DRIT++ (IJCV 2020, arXiv 1905.01270), two draws must make two images. What is decoded from
+    attributes of images, and from drawn ones, is judged by a discriminator each.
 
     style_dim: length of the attribute code. sampled: it is drawn from N(mu, σ²), of which the
     encoder makes mean and log-variance; otherwise it makes the code itself. mode_seeking: DRIT++'s.
