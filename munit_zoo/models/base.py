@@ -61,6 +61,8 @@ class TranslationModel(nn.Module):
     """Image sides are padded to a multiple of this for translation."""
     smallest: int = 0
     """The least side to which they are padded; 0 for twice `stride`, as mirroring borders needs."""
+    trains_from: int = 0
+    """The least side of images to train on, where a recipe knows of one."""
 
     def __init__(self, domains: tuple[Domain, ...]) -> None:
         super().__init__()
@@ -161,6 +163,11 @@ class TranslationModel(nn.Module):
         """Whether its styles have a prior; where not, they are those of example images."""
         translator = Translator(self)
         return all(translator.has_prior(way) for way in translator.ways())
+
+    @property
+    def encodes_styles(self) -> bool:
+        """Whether example images have styles that it can take over."""
+        return all(way.translation.encoded is not None for way in Translator(self).ways())
 
     def translate(
         self,

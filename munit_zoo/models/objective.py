@@ -334,7 +334,7 @@ class Objective:
         """Inputs that an iteration reads; of one that is redrawn the last draw has its plain name,
         those before it a stroke more each."""
         patterns = [self.pattern()]
-        if max([*self._every, *(term.every for term in self.terms.values())]) > 1:
+        if any(every != 1 for every in (*self._every, *(t.every for t in self.terms.values()))):
             # an update without those before it makes itself what it takes from them elsewhere
             patterns += [((index,), ()) for index in patterns[0][0]]
         order = list(self.graph.inputs)
@@ -354,34 +354,47 @@ class Objective:
         used = tuple(index for index, uses in enumerate(self.uses) if uses)
         if iteration is None:
             return used, ()
-        due = [index for index in used if (iteration + 1) % self._every[index] == 0]
+        due = [index for index in used if self._due(index, iteration)]
         idle = tuple(
             (index, name)
             for index in due
             for name in self.terms_of(index)
             # counted by turns of the update: a term's own count might never meet them
-            if ((iteration + 1) // self._every[index] - 1) % self.terms[name].every
+            if self.terms[name].every > 1 and self._turns(index, iteration) % self.terms[name].every
         )
         resting = {i for i in due if all((i, name) in idle for name in self.terms_of(i))}
         active = tuple(index for index in due if index not in resting)
         return active, tuple((index, name) for index, name in idle if index not in resting)
 
-    def _how_often(self, index: int) -> int:
-        """In each how-many-th iteration an update takes place.
+    def _due(self, index: int, iteration: int) -> bool:
+        """Whether an update takes place in an iteration."""
+        every = self._every[index]
+        return bool(every(iteration)) if callable(every) else (iteration + 1) % every == 0
+
+    def _turns(self, index: int, iteration: int) -> int:
+        """How often it did before."""
+        every = self._every[index]
+        return sum(map(every, range(iteration))) if callable(every) else iteration // every
+
+    def _how_often(self, index: int) -> int | Callable[[int], bool]:
+        """In each how-many-th iteration an update takes place, or what says of one whether.
 
         Raises GraphError where the recipe names no attribute of its own, or no such number.
         """
         update = self.graph.updates[index]
         own = self.options.get(update.name, UpdateOptions()).every
-        every: object = update.every if own is None else own
+        every: Any = update.every if own is None else own
         if isinstance(every, str):
             every = getattr(self.model, every, every)
+        if callable(every):
+            says: Callable[[int], bool] = every
+            return says
         if not isinstance(every, int) or every < 1:
             title = self.graph.title
             raise GraphError(
                 f"{title}: the update {update.name!r} takes place in every {every!r}-th iteration; "
                 f"a whole number from 1 on is due, or the name of an attribute of {title} that is "
-                "one"
+                "one, or of a method that says of an iteration whether"
             )
         return every
 

@@ -30,7 +30,9 @@ BUILTINS: dict[str, str] = {
         tanh = munit_zoo.blocks.activations:Tanh
     """,
     "content_encoder": """
+        drit = munit_zoo.blocks.drit:DritContentEncoder
         preactivation = munit_zoo.blocks.content_encoders:PreActivationContentEncoder
+        residual = munit_zoo.blocks.drit:ResidualEncoder
         resnet = munit_zoo.blocks.content_encoders:ResnetContentEncoder
         timm = munit_zoo.blocks.timm_encoders:TimmContentEncoder
         unet = munit_zoo.blocks.unet_codes:UnetContentEncoder
@@ -44,6 +46,8 @@ BUILTINS: dict[str, str] = {
     """,
     "decoder": """
         adain_resnet = munit_zoo.blocks.decoders:AdaINResnetDecoder
+        drit = munit_zoo.blocks.drit_decoders:DritDecoder
+        drit_featurewise = munit_zoo.blocks.drit_decoders:DritFeaturewiseDecoder
         modulated_resnet = munit_zoo.blocks.modulated:ModulatedResnetDecoder
         resnet = munit_zoo.blocks.decoders:ResnetDecoder
         spade_resnet = munit_zoo.blocks.decoders:SpadeResnetDecoder
@@ -62,6 +66,7 @@ BUILTINS: dict[str, str] = {
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Mapping
     """,
     "discriminator": """
+        content = munit_zoo.blocks.drit:ContentDiscriminator
         funit = munit_zoo.blocks.funit:FunitDiscriminator
         multiscale_patch = munit_zoo.blocks.discriminators:MultiscalePatchDiscriminator
         multiscale_patchgan = munit_zoo.blocks.bicyclegan:MultiscalePatchGAN
@@ -109,6 +114,8 @@ BUILTINS: dict[str, str] = {
     "model": """
         bicyclegan = munit_zoo.models.bicyclegan:BicycleGan
         cyclegan = munit_zoo.models.cyclegan:CycleGan
+        cyclegan_noise = munit_zoo.models.cyclegan_noise:CycleGanNoise
+        drit = munit_zoo.models.drit:Drit
         funit = munit_zoo.models.funit:Funit
         munit = munit_zoo.models.munit:Munit
         pix2pix = munit_zoo.models.pix2pix:Pix2Pix

@@ -65,6 +65,35 @@ def test_resuming_from_any_snapshot_is_bit_exact(tmp_path, overrides, tiny_unit,
         assert logged(part) == logged(whole)[snapshot.iteration :]
 
 
+SMALL = {
+    "drit": (
+        "MODEL.CONTENT_ENCODER.DIM=4",
+        "MODEL.STYLE_ENCODER.DIM=4",
+        "MODEL.DISCRIMINATOR.DIM=4",
+        "MODEL.CONTENT_DISCRIMINATOR.DIM=4",
+        "MODEL.EVERY=2",  # so that a snapshot lies between two iterations that differ
+    ),
+    "cyclegan_noise": ("MODEL.GENERATOR.DIM=4", "MODEL.DISCRIMINATOR.DIM=4", "MODEL.POOL_SIZE=3"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", SMALL)
+def test_other_recipes_resume_exactly(tmp_path, recipe):
+    few = ("ENGINE.ITERATIONS=4", "ENGINE.SNAPSHOT_EVERY=1", "ENGINE.LOG_EVERY=1")
+    few += ("ENGINE.GRID_EVERY=0", "ENGINE.BATCH_SIZE=2", "DATA.COUNT=20", "METRICS=null")
+    whole = tmp_path / "whole"
+    train(resolve(f"{recipe}/shapes", (*SMALL[recipe], *few)), whole, device="cpu")
+    expected = weights_of(whole, 4)
+    for snapshot in Run.open(whole).snapshots()[:3]:
+        part = tmp_path / snapshot.folder.name
+        train(None, part, resume_from=snapshot.folder, device="cpu")
+        ours = weights_of(part, 4)
+        assert ours.keys() == expected.keys()
+        assert not [name for name in ours if not torch.equal(ours[name], expected[name])]
+        assert logged(part) == logged(whole)[snapshot.iteration :]
+
+
 class Dropping(torch.nn.Dropout):
     """Dropout, under a norm's contract."""
 

@@ -10,6 +10,7 @@ import torch
 from _recipes import (
     bicyclegan,
     cyclegan,
+    cyclegan_noise,
     funit,
     munit,
     pix2pix,
@@ -207,6 +208,27 @@ def test_a_paired_recipe_translates_in_drawn_codes_and_in_those_of_examples():
     assert torch.equal(found[1, 2:], model.generator(x[1:], codes[2:]))
     drawn = model.translate(x, "night", 2)
     assert not torch.equal(drawn[:, 0], drawn[:, 1])
+
+
+def test_noise_is_a_style_that_no_example_has():
+    model = cyclegan_noise().eval()
+    x, z = images(2, 3, 16, 16), torch.randn(2, 3)
+    found = model.translate(x, "night", z)
+    beside = z[1].expand(16, 16, 3).permute(2, 0, 1)
+    expected = model.b.generator(torch.cat([x[:1], beside[None]], dim=1))
+    torch.testing.assert_close(found[:1, 1], expected)
+    assert model.draws_styles
+    assert not model.encodes_styles
+    assert bicyclegan().encodes_styles
+    with pytest.raises(UsageError, match="has no style to encode"):
+        model.translate(x, "night", x)
+
+
+def test_each_call_of_a_generator_has_a_noise_of_its_own():
+    graph = cyclegan_noise().graph()
+    own = {"x_ab": "z_b", "x_ba": "z_a", "x_aba": "z_aba", "x_bab": "z_bab", "x_aa": "z_aa"}
+    for name, noise in {**own, "x_bb": "z_bb"}.items():
+        assert [n for n in graph.nodes[name].arguments if n in graph.draws] == [noise]
 
 
 def test_attributes_are_codes():
