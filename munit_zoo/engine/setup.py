@@ -312,7 +312,7 @@ def set_up(
     run = opening.run or Run(folder)
     notes = [*opening.notes, *_rehearsal_notes(rehearsal), *notes_of(training), *missing]
     if _counts_epochs(config):
-        total = config.ENGINE.ITERATIONS / epoch
+        total = engine.iterations / epoch
         notes.append(f"schedules count epochs, of {epoch} iterations each: {total:.4g} in all")
     with led(fabric) as leader:
         if leader:
