@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from munit_zoo.blocks._checks import at_least, unsteered
-from munit_zoo.blocks.conv import Make, WeightNorm, conv2d
+from munit_zoo.blocks.conv import Make, PadType, WeightNorm, conv2d
 from munit_zoo.blocks.discriminators import PatchDiscriminator
 from munit_zoo.blocks.downsampling import Downsampling
 from munit_zoo.blocks.generators import level_up
@@ -130,10 +130,18 @@ class _Down(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """Layers that halve `halvings` times, the mean of 8×8 features, linear layers."""
+    """Layers that halve `halvings` times, a mean of features, linear layers."""
 
-    def __init__(self, layers: nn.Module, channels: int, style_dim: int, parts: int) -> None:
+    def __init__(
+        self,
+        layers: nn.Module,
+        channels: int,
+        style_dim: int,
+        parts: int,
+        mean: Literal["8x8", "all"] = "8x8",
+    ) -> None:
         super().__init__()
+        self.mean = mean
         if style_dim % parts:
             raise ContractError(
                 f"PARTS {parts} do not divide the style's length {style_dim} (of which a recipe "
@@ -144,6 +152,9 @@ class _Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.layers(x)
+        if self.mean == "all":
+            vector = features.mean(dim=(2, 3))
+            return torch.cat([head(vector) for head in self.heads], dim=1)
         height, width = features.shape[2:]
         if not (8 <= height < 16 and 8 <= width < 16):
             scale = x.shape[2] // max(height, 1)
@@ -165,6 +176,7 @@ class BicycleResnetEncoder(_Encoder):
     halvings: the first convolution's and the blocks' (4 for 128 pixels, 5 for 256).
     dim: channels of the first convolution; those of block i are dim · min(i + 1, 4).
     parts: linear layers, which make an equal part of the code each: 2 for mean and log-variance.
+    mean: of 8×8 features, or of `all`, whatever the image's size, as DRIT has it.
     init_gain: of `init`; of `gaussian`, the deviation.
 
     Raises ContractError for settings out of range and for a norm that a style steers; the forward,
@@ -179,38 +191,45 @@ class BicycleResnetEncoder(_Encoder):
         halvings: Positive = 5,
         dim: Positive = 64,
         parts: Positive = 1,
+        mean: Literal["8x8", "all"] = "8x8",
         norm: Slot[Norm] = slot("instance"),
         activation: Slot[Activation] = slot("lrelu"),
+        pad_type: PadType = "zero",
         init: Init = "xavier",
         init_gain: PositiveFloat = 0.02,
     ) -> None:
         at_least(1, halvings=halvings, dim=dim, parts=parts)
         make_norm = unsteered(NORMS.factory(norm), "a style encoder")
         make_activation = ACTIVATIONS.factory(activation)
-        layers: list[nn.Module] = [conv2d(in_channels, dim, 4, stride=2, padding=1)]
+        layers: list[nn.Module] = [
+            conv2d(in_channels, dim, 4, stride=2, padding=1, pad_type=pad_type)
+        ]
         channels = dim
         for index in range(1, halvings):
             wider = dim * min(4, index + 1)
-            layers += [_HalvingBlock(channels, wider, make_norm, make_activation)]
+            layers += [_HalvingBlock(channels, wider, make_norm, make_activation, pad_type)]
             channels = wider
         layers += [make_activation()]
-        super().__init__(nn.Sequential(*layers), channels, style_dim, parts)
-        self.input_size = 8 * 2**halvings
+        super().__init__(nn.Sequential(*layers), channels, style_dim, parts, mean)
+        if mean == "8x8":
+            self.input_size = 8 * 2**halvings
         initialise(self, init, gain=init_gain, norms=True)
 
 
 class _HalvingBlock(nn.Module):
     """Two convolutions behind norms and activations, and a shortcut, both averaged by 2."""
 
-    def __init__(self, in_channels: int, out_channels: int, norm: Make, activation: Make) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, norm: Make, activation: Make, pad: PadType
+    ) -> None:
         super().__init__()
         self.residual = nn.Sequential(
             norm(in_channels),
             activation(),
-            conv2d(in_channels, in_channels, 3, padding=1),
+            conv2d(in_channels, in_channels, 3, padding=1, pad_type=pad),
             norm(in_channels),
             activation(),
-            conv2d(in_channels, out_channels, 3, padding=1),
+            conv2d(in_channels, out_channels, 3, padding=1, pad_type=pad),
             nn.AvgPool2d(2),
         )
         self.shortcut = nn.Sequential(nn.AvgPool2d(2), conv2d(in_channels, out_channels, 1))
@@ -309,3 +328,12 @@ class MultiscalePatchGAN(nn.Module):
                 x = self.pool(x)
             logits += scale(x)
         return logits
+
+    def activations(self, x: Tensor) -> list[list[Tensor]]:
+        """Per scale what each convolution gives, activated; the logits last."""
+        found: list[list[Tensor]] = []
+        for index, scale in enumerate(self.scales):
+            if index:
+                x = self.pool(x)
+            found += scale.activations(x)  # type: ignore[operator]  # a PatchDiscriminator
+        return found

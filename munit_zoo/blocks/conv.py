@@ -147,11 +147,12 @@ def conv2d(
     *,
     stride: int = 1,
     padding: int = 0,
+    pad_type: PadType = "zero",
     weight_norm: WeightNorm = "none",
     bias: bool = True,
     full_precision: bool = False,
 ) -> nn.Conv2d:
-    """A convolution, padded with zeros, its weight normalised as asked.
+    """A convolution that pads by itself, its weight normalised as asked.
 
     weight_norm: `spectral` (Miyato et al. 2018, torch's), `spectral_legacy` (that of MUNIT's
     reference), `weight` (Salimans & Kingma 2016) or `none`. full_precision: in float32 whatever the
@@ -161,7 +162,13 @@ def conv2d(
     if weight_norm == "spectral_legacy":
         kind = _FullPrecisionLegacySpectral if full_precision else LegacySpectralConv2d
     convolution = kind(
-        in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=bias
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=stride,
+        padding=padding,
+        padding_mode="zeros" if pad_type == "zero" else pad_type,
+        bias=bias,
     )
     if weight_norm == "spectral":
         parametrizations.spectral_norm(convolution)

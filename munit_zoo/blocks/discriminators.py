@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from typing import cast
 
 from torch import Tensor, nn
 
 from munit_zoo.blocks._checks import at_least, unsteered
+from munit_zoo.blocks._layers import outputs
 from munit_zoo.blocks.conv import Make, PadType, WeightNorm, biased, conv2d
 from munit_zoo.blocks.downsampling import Downsampling, halving_block
 from munit_zoo.blocks.filters import BlurDownsample
 from munit_zoo.blocks.init import Init, initialise
-from munit_zoo.blocks.minibatch import compared
+from munit_zoo.blocks.minibatch import MinibatchStd, compared
 from munit_zoo.errors import GraphError
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
 from munit_zoo.registry.ranges import Count, Kernel, PositiveFloat, Scales, Width
@@ -115,18 +118,31 @@ class MultiscalePatchDiscriminator(nn.Module):
         return True
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        return [scale(seen) for scale, seen in self._pyramid(x)]
+
+    def activations(self, x: Tensor) -> list[list[Tensor]]:
+        """Per scale what each convolution gives, activated; the logits last."""
+        return [
+            [
+                y
+                for y, layer in zip(outputs(seen, scale), scale, strict=True)
+                if not isinstance(layer, MinibatchStd)
+            ]
+            for scale, seen in self._pyramid(x)
+        ]
+
+    def _pyramid(self, x: Tensor) -> Iterator[tuple[nn.Sequential, Tensor]]:
+        """The networks of the scales, each with the image that it sees."""
         if min(x.shape[2:]) < self._smallest:
             raise GraphError(
                 f"images of {x.shape[2]}×{x.shape[3]} are too small for a discriminator of "
                 f"{len(self.scales)} SCALES and {self._layers} LAYERS, which needs "
                 f"{self._smallest}×{self._smallest}: use larger images, or fewer of either"
             )
-        logits = []
         for index, scale in enumerate(self.scales):
             if index:
                 x = self.pool(x)
-            logits.append(scale(x))
-        return logits
+            yield cast(nn.Sequential, scale), x
 
 
 class PatchDiscriminator(nn.Module):
@@ -186,6 +202,14 @@ class PatchDiscriminator(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         _check_side(x, self._smallest)
         return [self.layers(x)]
+
+    def activations(self, x: Tensor) -> list[list[Tensor]]:
+        """What each convolution gives, activated; the logits last. Of the one scale."""
+        _check_side(x, self._smallest)
+        found = outputs(x, self.layers)
+        first, *inner, last = (i for i, c in enumerate(self.layers) if isinstance(c, nn.Conv2d))
+        shown = [first + 1, *(index + 2 for index in inner), last]  # behind norm and activation
+        return [[found[index] for index in shown]]
 
 
 class PatchClassDiscriminator(nn.Module):
@@ -365,3 +389,8 @@ class PixelDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return [self.layers(x)]
+
+    def activations(self, x: Tensor) -> list[list[Tensor]]:
+        """What the first two convolutions give, activated; the logits last. Of the one scale."""
+        found = outputs(x, self.layers)
+        return [[found[1], found[4], found[-1]]]

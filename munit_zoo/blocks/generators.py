@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -195,6 +196,32 @@ class _Enlarged(nn.Module):
         return enlarged(x, self.upsample)
 
 
+Chance = Sequence[torch.Generator] | None
+"""What dropout draws from where it is to drop in evaluation mode, too: one for each sample."""
+
+
+class SeededDropout(nn.Dropout):
+    """Dropout; in evaluation mode, too, where it is given what to draw from."""
+
+    def forward(self, input: Tensor, drawn: Chance = None) -> Tensor:
+        if self.training or drawn is None:
+            return super().forward(input)
+        shape = input.shape[1:]
+        kept = torch.stack(
+            [torch.rand(shape, generator=generator) >= self.p for generator in drawn]
+        )
+        return input * kept.to(input) / (1 - self.p)
+
+
+def seeded(x: Tensor) -> Chance:
+    """A generator of random numbers for each sample, seeded by what the sample is."""
+    if x.device.type == "meta":
+        return None
+    rows = x.detach().to("cpu", torch.float32).flatten(1)
+    digests = [hashlib.blake2b(row.numpy().tobytes(), digest_size=7).digest() for row in rows]
+    return [torch.Generator().manual_seed(int.from_bytes(d, "little")) for d in digests]
+
+
 class UnetGenerator(nn.Module):
     """A U-Net: convolutions down to a few pixels and up again, each level handed across.
 
@@ -206,7 +233,9 @@ class UnetGenerator(nn.Module):
     levels: downsamplings, 2 or more; with 8, images of 256×256 end in one pixel. dim: channels of
         the first level; they double up to 8·dim.
     dropout: share of units dropped on the way up at the levels of 8·dim channels, save the
-        innermost (pix2pix: 0.5).
+        innermost (pix2pix: 0.5). dropout_in_tests: drop in evaluation mode, too; which units then
+        is drawn for each sample under a seed made of its input, so that the image remains a
+        function of that (of an image and noise beside it: as long as neither changes).
     norm: of all convolutions but the outermost and the innermost on the way down.
     activation: on the way up; down_activation: on the way down.
     upsample, fold: as those of `resnet`; `transposed` convolutions are 4×4, others 3×3.
@@ -229,6 +258,7 @@ class UnetGenerator(nn.Module):
         output_activation: Slot[Activation] = slot("tanh"),
         dropout: OpenFraction = 0.0,
         upsample: Upsampling = "transposed",
+        dropout_in_tests: bool = False,
         bias: bool | None = None,
         fold: bool = True,
         init: Init = "gaussian",
@@ -243,6 +273,7 @@ class UnetGenerator(nn.Module):
         bias = biased(bias, make_norm, dim)
         widths = [in_channels, *(dim * min(2**level, 8) for level in range(levels))]
         self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
+        self.dropout_in_tests = dropout_in_tests
         for level in range(1, levels + 1):
             outermost, innermost = level == 1, level == levels
             before, width = widths[level - 1], widths[level]
@@ -265,20 +296,21 @@ class UnetGenerator(nn.Module):
                     up_activation(),
                     level_up(received, before, upsample, bias=bias, fold=fold),
                     make_norm(before),
-                    nn.Dropout(dropout) if drops else None,
+                    SeededDropout(dropout) if drops else None,
                 )
             )
         self.stride = self.smallest = 2**levels
         initialise(self, init, gain=init_gain, norms=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        drawn = seeded(x) if self.dropout_in_tests and not self.training else None
         ways = []
         for down in self.downs:
             x = down(x)
             ways.append(x)
-        x = self.ups[-1](x)
+        x = self.ups[-1](x, drawn)
         for way, up in zip(ways[-2::-1], self.ups[-2::-1], strict=True):
-            x = up(torch.cat([way, x], dim=1))
+            x = up(torch.cat([way, x], dim=1), drawn)
         return x
 
 
@@ -295,9 +327,11 @@ class _Level(nn.Module):
         super().__init__()
         self.activation, self.conv, self.norm, self.last = activation, conv, norm, last
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, drawn: Chance = None) -> Tensor:
         for layer in (self.activation, self.conv, self.norm, self.last):
-            if layer is not None:
+            if isinstance(layer, SeededDropout):
+                x = layer(x, drawn)
+            elif layer is not None:
                 x = layer(x)
         return x
 

@@ -74,11 +74,13 @@ class ModulatedConv(nn.Module):
 
     def forward(self, x: Tensor, scales: Tensor) -> Tensor:
         scales = 1 + scales
-        y = self.block(x * scales.to(x.dtype)[:, :, None, None])
+        y: Tensor = self.block(x * scales.to(x.dtype)[:, :, None, None])
         if self.demodulate:
             y = y * self._demodulation(scales).to(y.dtype)[:, :, None, None]
         y = y + self.bias.to(y.dtype)[:, None, None]
-        return y if self.activation is None else self.gain * self.activation(y)
+        if self.activation is not None:
+            y = self.gain * self.activation(y)
+        return y
 
     def _demodulation(self, scales: Tensor) -> Tensor:
         """1 / √(Σ w'² + eps) of each output, (N, C'), in full precision."""

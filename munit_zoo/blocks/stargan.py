@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from munit_zoo.blocks._checks import at_least, odd, unsteered
+from munit_zoo.blocks._layers import outputs
 from munit_zoo.blocks.conv import WeightNorm, conv2d
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.blocks.norms import NoNorm
@@ -146,11 +147,21 @@ class StarGANDiscriminator(nn.Module):
         initialise(self, init)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        self._check(x)
+        features = self.layers(x)
+        return [self.patches(features), self.labels(features).flatten(1)]
+
+    def activations(self, x: Tensor) -> list[list[Tensor]]:
+        """What each convolution gives, activated, and the patches' logits; then the labels'."""
+        self._check(x)
+        found = outputs(x, self.layers)
+        patches, labels = self.patches(found[-1]), self.labels(found[-1]).flatten(1)
+        return [[*found[1::2], patches], [labels]]
+
+    def _check(self, x: Tensor) -> None:
         size = self.input_size
         if tuple(x.shape[2:]) != (size, size):
             raise GraphError(
                 f"images of {x.shape[2]}×{x.shape[3]}: this discriminator takes {size}×{size} "
                 "alone; set its SIZE, or the images'"
             )
-        features = self.layers(x)
-        return [self.patches(features), self.labels(features).flatten(1)]

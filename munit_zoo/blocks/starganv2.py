@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from munit_zoo.blocks._checks import at_least, unsteered
+from munit_zoo.blocks._layers import outputs
 from munit_zoo.blocks.conv import Make, WeightNorm, conv2d
 from munit_zoo.blocks.filters import HighPass
 from munit_zoo.blocks.init import Init, initialise
@@ -202,16 +203,24 @@ class _Trunk(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        x = self._stem(x)
+        for down in self.down:
+            x = down(x)
+        vector: Tensor = self.last(x)
+        return vector
+
+    def outputs(self, x: Tensor) -> list[Tensor]:
+        """What each halving gives, and the whole."""
+        return outputs(self._stem(x), [*self.down, self.last])
+
+    def _stem(self, x: Tensor) -> Tensor:
         if tuple(x.shape[2:]) != (self.size, self.size):
             raise GraphError(
                 f"images of {x.shape[2]}×{x.shape[3]}: this network takes {self.size}×{self.size} "
                 "alone; set its SIZE, or the images'"
             )
-        x = self.stem(x)
-        for down in self.down:
-            x = down(x)
-        vector: Tensor = self.last(x)
-        return vector
+        found: Tensor = self.stem(x)
+        return found
 
 
 class StarGANv2StyleEncoder(nn.Module):
@@ -294,7 +303,16 @@ class StarGANv2Discriminator(nn.Module):
         initialise(self, init)
 
     def forward(self, x: Tensor, y: Tensor) -> list[Tensor]:
-        return [self.head(self.trunk(x)).flatten(1).gather(1, y[:, None])]
+        return [self._logits(self.trunk(x), y)]
+
+    def activations(self, x: Tensor, y: Tensor) -> list[list[Tensor]]:
+        """What each halving of the map gives, and the last layer; the logits last."""
+        found = self.trunk.outputs(x)
+        return [[*found, self._logits(found[-1], y)]]
+
+    def _logits(self, features: Tensor, y: Tensor) -> Tensor:
+        found: Tensor = self.head(features).flatten(1).gather(1, y[:, None])
+        return found
 
 
 def _of_domain(heads: nn.ModuleList, x: Tensor, y: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ SMALL = {
     "content_encoder:resnet": {"dim": 8, "blocks": 1},
     "content_encoder:preactivation": {"dim": 4, "blocks": 1},
     "content_encoder:unet": {"dim": 4, "blocks": 1},
+    "content_encoder:drit": {"dim": 8, "blocks": 1},
     "content_encoder:timm": {"model": "resnet10t", "out_index": 1},
     "style_encoder:conv": {"dim": 8},
     "style_encoder:timm": {"model": "resnet10t", "out_index": 1},
@@ -33,6 +34,9 @@ SMALL = {
     "decoder:modulated_resnet": {"blocks": 1, "mapping": slot("mlp", dim=8)},
     "decoder:spade_resnet": {"blocks": 1, "dim": 4, "style_channels": 4},
     "decoder:unet": {"blocks": 1, "mapping": slot("mlp", dim=8)},
+    "decoder:drit": {"blocks": 1},
+    "decoder:drit_featurewise": {"blocks": 1, "mapping": slot("mlp", dim=8)},
+    "discriminator:content": {"dim": 4, "layers": 2},
     "generator:resnet": {"dim": 4, "blocks": 1, "dropout": 0.5},
     "generator:stargan": {"dim": 4, "blocks": 1},
     "discriminator:funit": {"dim": 4, "blocks": 4},
@@ -70,6 +74,10 @@ SMALL = {
         "generator": slot("resnet", dim=4, blocks=1),
         "discriminator": slot("patch", dim=4),
     },
+    "model:cyclegan_noise": {
+        "generator": slot("unet", dim=2, levels=5, dropout=0.5),
+        "discriminator": slot("patch", dim=4, layers=2),
+    },
     "model:pix2pix": {
         "generator": slot("unet", dim=2, levels=6, dropout=0.5),
         "discriminator": slot("patch", dim=4, norm=slot("batch")),
@@ -80,6 +88,17 @@ SMALL = {
         "style_encoder": slot("bicyclegan_conv", dim=4, halvings=2, parts=2),
         "discriminator": slot("multiscale_patchgan", dim=4, layers=2),
         "discriminator2": slot("multiscale_patchgan", dim=4, layers=2),
+    },
+    "model:drit": {
+        "style_dim": 3,
+        "every": 1,
+        "content_encoder": slot("drit", dim=4, blocks=1),
+        "style_encoder": slot(
+            "bicyclegan_resnet", dim=4, halvings=2, parts=2, mean="all", norm=slot("none")
+        ),
+        "decoder": slot("drit", blocks=1),
+        "discriminator": slot("multiscale_patch", dim=4, layers=2),
+        "content_discriminator": slot("content", layers=1, kernel_size=3),
     },
     "model:funit": {
         "content_encoder": slot("resnet", dim=4, blocks=1),
@@ -107,6 +126,8 @@ SMALL = {
 NEEDS = (
     "domain_invariant_vgg",
     "vgg_perceptual",
+    "self_similarity",
+    "loss:lpips",
     "image_folder",
     "image_list",
     "side_by_side",
@@ -117,7 +138,7 @@ ENTRIES = [
     entry
     for one in REGISTRIES.values()
     for entry in one.entries()
-    if entry.origin == "builtin" and entry.name not in NEEDS
+    if entry.origin == "builtin" and not {entry.name, f"{entry.kind}:{entry.name}"} & set(NEEDS)
 ]
 VARIANTS = (
     "content_encoder:preactivation",
@@ -147,7 +168,17 @@ CHECKS = [
 ]
 
 
-@pytest.mark.parametrize("check", CHECKS)
+SLOW = ("model:cyclegan_noise:", "model:drit:", "decoder:drit", "content_encoder:drit:")
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(check, marks=pytest.mark.slow if str(check).startswith(SLOW) else ())
+        for check in CHECKS
+    ],
+    ids=str,
+)
 def test_builtins(check):
     check()
 
