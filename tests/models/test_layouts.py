@@ -89,6 +89,7 @@ SMALL = {
     ),
 }
 FOLDING = {
+    "bicyclegan/shapes": "MODEL.GENERATOR.FOLD",
     "funit/shapes": "MODEL.DECODER.FOLD",
     "munit/shapes": "MODEL.DECODER.FOLD",
     "unit/shapes": "MODEL.DECODER.FOLD",
