@@ -196,6 +196,7 @@ def test_mixing_goes_from_the_deepest_map_up():
     assert ProjectedDiscriminator(3, **PROJECTED, mixing="none").mixing is None
 
 
+@pytest.mark.slow
 def test_a_transformers_maps_are_all_of_one_size():
     pytest.importorskip("timm")
     with torch.device("meta"):

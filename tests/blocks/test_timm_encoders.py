@@ -135,7 +135,10 @@ def test_pretrained_weights_that_cannot_be_had(monkeypatch):
 # Frozen networks, and weights from files
 
 
-@pytest.mark.parametrize("model", ["resnet10t", "vit_tiny_patch16_224"])
+VIT = "vit_tiny_patch16_224"
+
+
+@pytest.mark.parametrize("model", ["resnet10t", pytest.param(VIT, marks=pytest.mark.slow)])
 def test_a_frozen_network_stays_as_it_is_and_lets_the_gradient_through(model):
     torch.manual_seed(0)
     encoder = TimmStyleEncoder(3, 4, model=model, out_index=0, frozen=True).train()
@@ -155,7 +158,8 @@ def test_a_frozen_network_stays_as_it_is_and_lets_the_gradient_through(model):
 
 
 @pytest.mark.parametrize(
-    ("model", "kind"), [("resnet10t", ".safetensors"), ("vit_tiny_patch16_224", ".pth")]
+    ("model", "kind"),
+    [("resnet10t", ".safetensors"), pytest.param(VIT, ".pth", marks=pytest.mark.slow)],
 )
 def test_weights_of_a_file(model, kind, tmp_path):
     torch.manual_seed(0)

@@ -46,7 +46,13 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+QUICK = ("upsampling by transposed", "a projection a layer", "blurred")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in VARIANTS],
+)
 def test_a_variant_is_tried(name: str):
     if "resnet10t" in str(VARIANTS[name]):
         pytest.importorskip("timm")
@@ -58,10 +64,10 @@ def test_a_variant_is_tried(name: str):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_trains(name: str, tiny, in_folder):
     overrides = [o for o in (*tiny, *MUNIT[1:]) if not o.startswith("MODEL")]
-    run = mz.train(
+    end = mz.train(
         "munit/shapes", *overrides, *VARIANTS[name], "DATA.SIZE=32", run=in_folder / "run"
     )
-    assert run is not None
+    assert end.iteration == 4
 
 
 REFUSED = {
@@ -81,7 +87,11 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("overrides", REFUSED, ids=lambda o: o[0])
+@pytest.mark.parametrize(
+    "overrides",
+    [pytest.param(o, marks=pytest.mark.slow if "resnet10t" in o[0] else ()) for o in REFUSED],
+    ids=lambda o: o[0],
+)
 def test_what_cannot_combine_is_refused_with_a_reason(overrides: tuple[str, ...]):
     with pytest.raises(MunitZooError, match=REFUSED[overrides]):
         rehearse(load_config("munit/shapes", *overrides), SIZES)
