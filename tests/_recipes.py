@@ -44,7 +44,9 @@ def _judge() -> Any:
     return slot("multiscale_patch", dim=4, layers=2, scales=2)
 
 
-def munit(domains: tuple[Domain, ...] = TWO, **settings: Any) -> Munit:
+def munit(
+    domains: tuple[Domain, ...] = TWO, *, recipe: type[Munit] = Munit, **settings: Any
+) -> Munit:
     chosen = {
         "style_dim": 4,
         "content_encoder": _content(),
@@ -52,7 +54,7 @@ def munit(domains: tuple[Domain, ...] = TWO, **settings: Any) -> Munit:
         "decoder": slot("adain_resnet", blocks=1, kernel_size=3, mapping=slot("mlp", dim=8)),
         "discriminator": _judge(),
     }
-    return Munit(domains, **{**chosen, **settings})
+    return recipe(domains, **{**chosen, **settings})
 
 
 def unit(domains: tuple[Domain, ...] = TWO, **settings: Any) -> Unit:

@@ -9,12 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from munit_zoo.blocks._checks import at_least, unsteered
-from munit_zoo.blocks.conv import Make, Padding, PadType, conv2d
+from munit_zoo.blocks.conv import Make, PadType, WeightNorm, conv2d
 from munit_zoo.blocks.discriminators import PatchDiscriminator
+from munit_zoo.blocks.downsampling import Downsampling
+from munit_zoo.blocks.generators import level_up
 from munit_zoo.blocks.init import Init, initialise
+from munit_zoo.blocks.upsampling import Upsampling
 from munit_zoo.errors import ContractError, GraphError
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
-from munit_zoo.registry.ranges import OpenFraction, Positive, PositiveFloat
+from munit_zoo.registry.ranges import Count, OpenFraction, Positive, PositiveFloat
 
 __all__ = [
     "BicycleConvEncoder",
@@ -36,7 +39,9 @@ class StyledUnetGenerator(nn.Module):
         `input`, to the image. With `input` the way up sees what the way down made *activated*, as
         in the original, where that activation works in place (all the same with ReLU on the way
         up).
-    upsample: `transposed` convolutions 4×4, or `bilinear` interpolation and convolutions 3×3.
+    upsample: `transposed` convolutions 4×4 or, 3×3, behind `nearest` or `bilinear` interpolation,
+        `blur` or `pixel_shuffle`. fold: upsampling and convolution in one: the same result for less
+        work.
     activation: on the way up; down_activation: on the way down.
     init_gain: of `init`; of `gaussian`, the deviation.
 
@@ -52,12 +57,13 @@ class StyledUnetGenerator(nn.Module):
         levels: Positive = 8,
         dim: Positive = 64,
         inject: Literal["all", "input"] = "all",
-        upsample: Literal["transposed", "bilinear"] = "transposed",
+        upsample: Upsampling = "transposed",
         norm: Slot[Norm] = slot("instance"),
         activation: Slot[Activation] = slot("relu"),
         down_activation: Slot[Activation] = slot("lrelu"),
         output_activation: Slot[Activation] = slot("tanh"),
         dropout: OpenFraction = 0.0,
+        fold: bool = True,
         init: Init = "xavier",
         init_gain: PositiveFloat = 0.02,
     ) -> None:
@@ -82,7 +88,7 @@ class StyledUnetGenerator(nn.Module):
             )
             received = width if innermost else 2 * width
             made = out_channels if outermost else before
-            up: list[nn.Module] = [activate_up(), _enlarging(received, made, upsample)]
+            up: list[nn.Module] = [activate_up(), level_up(received, made, upsample, fold=fold)]
             up += [ACTIVATIONS.factory(output_activation)()] if outermost else [make_norm(made)]
             if dropout and 5 <= level < levels:
                 up += [nn.Dropout(dropout)]
@@ -121,17 +127,6 @@ class _Down(nn.Module):
         activated = x if self.activation is None else self.activation(x)
         made = self.conv(activated)
         return activated, made if self.norm is None else self.norm(made)
-
-
-def _enlarging(in_channels: int, out_channels: int, upsample: str) -> nn.Module:
-    """A convolution to a map twice as large."""
-    if upsample == "transposed":
-        return nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1)
-    return nn.Sequential(
-        nn.Upsample(scale_factor=2.0, mode="bilinear"),
-        Padding(1, "reflect"),
-        conv2d(in_channels, out_channels, 3),
-    )
 
 
 class _Encoder(nn.Module):
@@ -287,7 +282,7 @@ class MultiscalePatchGAN(nn.Module):
     first. Between scales the image is averaged down by 2 (3×3 windows, borders not counted). Scale
     i is `patch` with dim / 2^i channels, rounded.
 
-    dim, layers, norm, activation, bias, init, init_gain: as those of `patch`; errors, too.
+    Other keys as those of `patch`; errors, too.
     """
 
     def __init__(
@@ -297,9 +292,12 @@ class MultiscalePatchGAN(nn.Module):
         dim: Positive = 64,
         layers: Positive = 3,
         scales: Positive = 2,
+        downsample: Downsampling = "strided",
         norm: Slot[Norm] = slot("instance"),
         activation: Slot[Activation] = slot("lrelu"),
+        weight_norm: WeightNorm = "none",
         bias: bool | None = True,
+        minibatch_std: Count = 0,
         init: Init = "xavier",
         init_gain: PositiveFloat = 0.02,
     ) -> None:
@@ -310,9 +308,12 @@ class MultiscalePatchGAN(nn.Module):
                 in_channels,
                 dim=max(1, round(dim / 2**scale)),
                 layers=layers,
+                downsample=downsample,
                 norm=norm,
                 activation=activation,
+                weight_norm=weight_norm,
                 bias=bias,
+                minibatch_std=minibatch_std,
                 init=init,
                 init_gain=init_gain,
             )
@@ -327,3 +328,12 @@ class MultiscalePatchGAN(nn.Module):
                 x = self.pool(x)
             logits += scale(x)
         return logits
+
+    def activations(self, x: Tensor) -> list[list[Tensor]]:
+        """Per scale what each convolution gives, activated; the logits last."""
+        found: list[list[Tensor]] = []
+        for index, scale in enumerate(self.scales):
+            if index:
+                x = self.pool(x)
+            found += scale.activations(x)  # type: ignore[operator]  # a PatchDiscriminator
+        return found

@@ -28,7 +28,9 @@ def initialise(
     `gaussian` N(0, gain) (0.02 by default), `gaussian_convs` the same of convolutions' weights
     alone, the rest as torch has it, or `default`: torch's own, biases too. Convolutions
     with the legacy spectral norm keep torch's own, as in MUNIT's reference. Of a weight with
-    torch's spectral or weight norm, the underlying one is drawn.
+    torch's spectral or weight norm, the underlying one is drawn. Of a convolution whose attribute
+    `copies` is c > 1 (before a pixel shuffle), each kernel is drawn for c outputs in a row (Aitken
+    et al. 2017).
     norms: draw the weights of batch norms, too: N(1, gain), with 0.02 for no gain.
     """
     if how == "default":
@@ -42,7 +44,8 @@ def initialise(
         if how == "gaussian_convs" and isinstance(layer, nn.Linear):
             continue
         weight = layer.weight  # with a parametrisation: a computed tensor, assigned back below
-        drawn = weight.detach().clone()
+        copies = getattr(layer, "copies", 1)
+        drawn = weight.detach()[::copies].clone()
         if how == "kaiming":
             init.kaiming_normal_(drawn, a=0, mode="fan_in")
         elif how == "xavier":
@@ -51,6 +54,7 @@ def initialise(
             init.orthogonal_(drawn, gain=math.sqrt(2) if gain is None else gain)
         else:
             init.normal_(drawn, 0.0, 0.02 if gain is None else gain)
+        drawn = drawn.repeat_interleave(copies, dim=0) if copies > 1 else drawn
         if parametrize.is_parametrized(layer, "weight"):
             layer.weight = drawn
             _settle(layer)

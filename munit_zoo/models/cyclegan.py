@@ -55,7 +55,7 @@ class CycleGan(TranslationModel):
             "generators",
             trains=("generator",),
             terms={
-                "adversarial": [Fool("d_ab")],
+                "adversarial": [Fool("d_ab", real="d_b")],
                 "cycle_a": [("x_aba", "x_a")],
                 "identity_a": [("x_aa", "x_a")],
             },

@@ -68,10 +68,28 @@ class Critic(NamedTuple):
     real: str
 
 
-class Fool(NamedTuple):
-    """A generator's loss against a discriminator: the name of what that says of fakes."""
+class Fool(tuple[str, ...]):
+    """A generator's loss against a discriminator: the name of what that says of fakes.
 
-    fake: str
+    real: of what it says of reals, for losses that compare the two (relativistic ones); where it is
+    left out, that of the `Critic` with the same fakes.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, fake: str, real: str | None = None) -> Fool:
+        return super().__new__(cls, (fake,) if real is None else (fake, real))
+
+    def __getnewargs__(self) -> tuple[str, ...]:
+        return tuple(self)
+
+    @property
+    def fake(self) -> str:
+        return self[0]
+
+    @property
+    def real(self) -> str | None:
+        return self[1] if len(self) > 1 else None
 
 
 Entry = tuple[str, ...]

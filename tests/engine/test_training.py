@@ -129,6 +129,35 @@ def test_the_number_of_workers_changes_nothing(tmp_path, overrides):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_what_acts_now_and_then_is_logged(tmp_path, overrides):
+    """Also where its turns never meet those of the log, or nothing else acts in an iteration."""
+    more = [
+        *overrides,
+        "LOSSES.ADVERSARIAL.EVERY=2",
+        "LOSSES.STYLE_RECON.EVERY=2",
+        "ENGINE.ITERATIONS=4",
+        "ENGINE.LOG_EVERY=2",
+    ]
+    train(resolve("munit/shapes", more), tmp_path / "run", device="cpu")
+    lines = logged(tmp_path / "run")
+    assert [line["iteration"] for line in lines] == [2, 4]
+    for line in lines:
+        assert {"generators/style_recon/s_ab", "discriminators/total"} <= line.keys()
+    assert lines[0]["discriminators/total"] != lines[1]["discriminators/total"]
+
+
+def test_a_batch_that_cannot_be_parted_is_refused_before_anything_is_written(tmp_path, overrides):
+    resolved = resolve("munit/shapes", [*overrides, "ENGINE.BATCH_SIZE=4", "ENGINE.ACCUMULATE=3"])
+    with pytest.raises(UsageError, match="a batch of 4 cannot be computed in 3 equal parts"):
+        train(resolved, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_going_on_in_a_run_and_from_another_are_two_things(tmp_path):
+    with pytest.raises(UsageError, match="--resume-from in a new one: give one of them"):
+        train(None, tmp_path / "run", resume=True, resume_from=tmp_path / "other", device="cpu")
+
+
 def test_what_a_run_holds(tmp_path, overrides):
     more = [*overrides, "ENGINE.GRID_EVERY=5", "ENGINE.KEEP=2"]
     run = tmp_path / "run"

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from munit_zoo.losses import AdversarialLoss, NamesLoss
 from munit_zoo.losses.adversarial import LSGAN, NSGAN, WGAN, Hinge
 from munit_zoo.losses.reconstruction import L1, MSE, SmoothL1
-from munit_zoo.losses.regularizers import GaussianKL, ModeSeeking, VaeKL
+from munit_zoo.losses.regularizers import GaussianKL, VaeKL
 from munit_zoo.registry import LOSSES
 
 
@@ -51,13 +51,6 @@ def test_vae_kl_is_the_divergence_from_the_prior():
     prior = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
     expected = torch.distributions.kl_divergence(posterior, prior).sum(dim=1).mean()
     torch.testing.assert_close(VaeKL()(mean, logvar), expected)
-
-
-def test_mode_seeking_is_the_share_of_codes_by_images(x, y):
-    z = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
-    apart = (x - y).abs().mean() / 0.25
-    torch.testing.assert_close(ModeSeeking()(x, y, z, z + 0.25), 1 / (apart + 1e-5))
-    torch.testing.assert_close(ModeSeeking(eps=0.5)(x, x, z, z + 1), torch.tensor(2.0).double())
 
 
 def test_nsgan_towards_undecided():

@@ -25,6 +25,7 @@ import munit_zoo as mz
 from munit_zoo.config import load_config
 from munit_zoo.domains import Domain
 from munit_zoo.errors import ConfigError, ContractError, UsageError
+from munit_zoo.models import Draw, tensor
 from munit_zoo.models.munit import Munit
 from munit_zoo.registry import slot
 
@@ -349,6 +350,38 @@ def test_a_domain_that_is_not_there(multi):
         multi.translate(X, "NIGHT")
     with pytest.raises(UsageError, match="from 'night' to 'night': it cannot"):
         multi.translate(X, "night", source="night")
+
+
+def test_styles_of_a_domain_that_is_not_there(multi):
+    for ask in (lambda: multi.sample_styles(1, to="noon"), lambda: multi.encode_style(X, "noon")):
+        with pytest.raises(UsageError, match="no domain 'noon'; it has day, night"):
+            ask()
+    with pytest.raises(UsageError, match="Pix2Pix does not translate to 'day'"):
+        pix2pix().encode_style(X, "day")
+
+
+def test_a_draw_that_both_halves_of_a_translation_read():
+    """What translations are not given is 0, a number without a batch."""
+
+    class Jittered(Munit):
+        inputs = {**Munit.inputs, "jitter": Draw("uniform", (1, 1, 1))}
+
+        @tensor
+        def c_a(self, x_a, jitter):
+            return self.a.content_encoder(x_a + jitter)
+
+        @tensor
+        def x_ab(self, c_a, z_b, jitter):
+            return self.b.decoder(c_a, z_b) + jitter
+
+    torch.manual_seed(0)
+    model = munit(recipe=Jittered).eval()
+    plain = munit().eval()
+    plain.load_state_dict(model.state_dict())
+    codes = torch.randn(2, 4)
+    torch.testing.assert_close(
+        model.translate(X, "night", codes), plain.translate(X, "night", codes)
+    )
 
 
 @pytest.mark.parametrize(
