@@ -6,8 +6,8 @@ import pytest
 import torch
 from _metrics import stand_ins
 from safetensors.torch import save_file
+from torch import nn
 from torch.nn import functional as F
-from torchvision.models import vgg16
 
 from munit_zoo.config import load_config
 from munit_zoo.errors import ConfigError, ContractError, WeightsError
@@ -22,8 +22,9 @@ def vgg(tmp_path_factory) -> str:
     """VGG-16's first stage, random."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        state = vgg16(weights=None).features[:5].state_dict()
+        layers = {"0": nn.Conv2d(3, 64, 3), "2": nn.Conv2d(64, 64, 3)}
     path = tmp_path_factory.mktemp("vgg") / "vgg.safetensors"
+    state = nn.ModuleDict(layers).state_dict()
     save_file({f"features.{name}": value for name, value in state.items()}, path)
     return str(path)
 
