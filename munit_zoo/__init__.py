@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from munit_zoo.models import TranslationModel
     from munit_zoo.models.bicyclegan import BicycleGan
     from munit_zoo.models.cyclegan import CycleGan
+    from munit_zoo.models.cyclegan_noise import CycleGanNoise
+    from munit_zoo.models.drit import Drit
     from munit_zoo.models.funit import Funit
     from munit_zoo.models.munit import Munit
     from munit_zoo.models.pix2pix import Pix2Pix
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BicycleGan",
     "CycleGan",
+    "CycleGanNoise",
+    "Drit",
     "Funit",
     "Munit",
     "Pix2Pix",
@@ -79,6 +83,8 @@ __all__ = [
 _RECIPES = {
     "BicycleGan": "munit_zoo.models.bicyclegan",
     "CycleGan": "munit_zoo.models.cyclegan",
+    "CycleGanNoise": "munit_zoo.models.cyclegan_noise",
+    "Drit": "munit_zoo.models.drit",
     "Funit": "munit_zoo.models.funit",
     "Munit": "munit_zoo.models.munit",
     "Pix2Pix": "munit_zoo.models.pix2pix",

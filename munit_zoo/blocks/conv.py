@@ -147,11 +147,12 @@ def conv2d(
     *,
     stride: int = 1,
     padding: int = 0,
+    pad_type: PadType = "zero",
     weight_norm: WeightNorm = "none",
     bias: bool = True,
     full_precision: bool = False,
 ) -> nn.Conv2d:
-    """A convolution, padded with zeros, its weight normalised as asked.
+    """A convolution that pads by itself, its weight normalised as asked.
 
     weight_norm: `spectral` (Miyato et al. 2018, torch's), `spectral_legacy` (that of MUNIT's
     reference), `weight` (Salimans & Kingma 2016) or `none`. full_precision: in float32 whatever the
@@ -161,7 +162,13 @@ def conv2d(
     if weight_norm == "spectral_legacy":
         kind = _FullPrecisionLegacySpectral if full_precision else LegacySpectralConv2d
     convolution = kind(
-        in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=bias
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=stride,
+        padding=padding,
+        padding_mode="zeros" if pad_type == "zero" else pad_type,
+        bias=bias,
     )
     if weight_norm == "spectral":
         parametrizations.spectral_norm(convolution)
@@ -206,6 +213,7 @@ class ConvBlock(nn.Module):
     norm, activation: factories, `norm(num_features)` and `activation()`; None for none.
     padding: at each side; the default keeps the size at stride 1.
     fold: compute a convolution to a few channels `by_columns`, on CPUs.
+    convolution: one that pads by itself, instead of one by these settings.
 
     `forward(x)`, or `forward(x, parameters)` where the norm takes parameters (AdaIN);
     `num_parameters` says how many.
@@ -225,14 +233,15 @@ class ConvBlock(nn.Module):
         weight_norm: WeightNorm = "none",
         bias: bool = True,
         fold: bool = False,
+        convolution: nn.Module | None = None,
     ) -> None:
         super().__init__()
         amount = (kernel_size - 1) // 2 if padding is None else padding
         self.fold = fold and stride == 1 and kernel_size >= 5 and out_channels <= 4
         # the convolution pads with zeros itself, without a copy
-        inside = pad_type == "zero" and not self.fold
+        inside = convolution is not None or (pad_type == "zero" and not self.fold)
         self.pad = Padding(0 if inside else amount, pad_type)
-        self.conv = conv2d(
+        self.conv = convolution or conv2d(
             in_channels,
             out_channels,
             kernel_size,
@@ -247,7 +256,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
         x = self.pad(x)
-        if self.fold and x.device.type == "cpu":
+        if self.fold and isinstance(self.conv, nn.Conv2d) and x.device.type == "cpu":
             return self.finish(by_columns(x, used_weight(self.conv), self.conv.bias), parameters)
         return self.finish(self.conv(x), parameters)
 

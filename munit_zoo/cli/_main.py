@@ -325,6 +325,7 @@ _SYSTEMS = {
     "pix2pix": "…_net_{G,D}.pth",
     "bicyclegan": "…_net_{G,E,D,D2}.pth",
     "stargan": "…-{G,D}.ckpt",
+    "drit": "00000.pth",
     "funit": "gen_….pt, dis_….pt",
     "starganv2": "…_{nets,nets_ema,optims}.ckpt",
     "cut": "…_net_{G,D,F}.pth, also FastCUT's",
@@ -332,6 +333,7 @@ _SYSTEMS = {
 """Systems whose checkpoints are imported, and what their files are called."""
 _OPTIONS = {
     "bicyclegan": "opt.txt",
+    "drit": "of its training, which it does not save: YAML or JSON",
     "funit": "config.yaml",
     "stargan": "of its training: YAML or JSON",
     "starganv2": "of its training: YAML or JSON",

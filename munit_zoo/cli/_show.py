@@ -311,11 +311,13 @@ def config_check(chosen: argparse.Namespace) -> None:
     """`munit-zoo config check`: names, types, and one step's shapes on the meta device."""
     from munit_zoo.config import bind, domains_of
     from munit_zoo.engine.runs import resolve_config
+    from munit_zoo.engine.setup import check_engine
     from munit_zoo.models import rehearse, smallest_size
 
     resolved = resolve_config(chosen.config, chosen.overrides)
     config = resolved.config
     _print_dropped(resolved)  # first, as it may be why the rest fails
+    check_engine(config)
     data = bind("dataset", config.DATA, "DATA")
     datasets = {d.name: data(d, "train") for d in domains_of(config)}
     sizes = {name: dataset.size for name, dataset in datasets.items()}

@@ -22,7 +22,8 @@ class TermSettings:
     pairs: names of the recipe's graph that the criterion compares, `[[x_ab, x_a], …]`; left out
         for terms that the recipe itself knows. The term is the sum over its pairs.
     updates: the recipe's updates in which it acts; null: those that the recipe says.
-    every: it acts in every so-many-th iteration, with so many times its weight.
+    every: it acts in every so-many-th iteration of those in which its update takes place, with so
+        many times its weight.
     """
 
     weight: float = 1.0

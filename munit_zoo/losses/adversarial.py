@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from munit_zoo.errors import GraphError
 from munit_zoo.losses.base import AdversarialLoss
+from munit_zoo.registry.ranges import Fraction
 
 __all__ = ["LSGAN", "NSGAN", "WGAN", "Hinge", "RaGAN", "RpGAN", "Scales"]
 
@@ -56,10 +57,17 @@ class NSGAN(_Scaled):
     `r1`).
 
     scales: `sum` or `mean` over the discriminator's scales.
+    target: what the generator wants said of its own: 1, real, or 0.5, undecided (DRIT's content).
     """
 
+    def __init__(self, *, scales: Scales = "sum", target: Fraction = 1.0) -> None:
+        super().__init__(scales=scales)
+        self.target = target
+
     def generator(self, fakes: Sequence[Tensor]) -> Tensor:
-        return self.over_scales(F.softplus(-fake).mean() for fake in fakes)
+        if self.target == 1:
+            return self.over_scales(F.softplus(-fake).mean() for fake in fakes)
+        return self.over_scales((F.softplus(fake) - self.target * fake).mean() for fake in fakes)
 
     def discriminator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
         return self.over_scales(

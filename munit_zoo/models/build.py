@@ -14,6 +14,7 @@ from munit_zoo.config import (
     Config,
     bind,
     domains_of,
+    engine_settings,
     names_of,
     network_problems,
     update_settings,
@@ -32,6 +33,7 @@ from munit_zoo.models.objective import (
 from munit_zoo.models.rehearsal import (
     Look,
     Sizes,
+    check_effect,
     check_logits,
     check_recomputing,
     check_sharing,
@@ -162,13 +164,14 @@ def create_objective(
     problems += network_problems(config, model.networks(), criteria)
     if problems:
         raise ConfigError(problems)
+    engine = engine_settings(config)
     objective = Objective(
         model,
         terms,
         calls=found.calls,
-        share=config.ENGINE.SHARE,
+        share=engine.share,
         options=options,
-        recompute=config.ENGINE.RECOMPUTE,
+        recompute=engine.recompute,
     )
     _check_trained(model, objective)
     return objective
@@ -207,7 +210,8 @@ def rehearse(config: Config, sizes: Sizes, *, processes: int = 1) -> Rehearsal:
     where a component does not keep its contract or cannot be built with its settings, and
     ConfigError where there is nothing to train or ENGINE.SHARE does not go with the networks.
     """
-    batch = max(1, config.ENGINE.BATCH_SIZE // processes)  # a batch norm may need more than one
+    engine = engine_settings(config)
+    batch = max(1, engine.batch_size // processes)  # a batch norm may need more than one
     with torch.device("meta"):
         shadow = create_model(config)
     found = look(shadow, sizes, batch)
@@ -234,9 +238,10 @@ def rehearse(config: Config, sizes: Sizes, *, processes: int = 1) -> Rehearsal:
             if name in needed and name in found.failures:
                 raise found.failures[name]
         check_logits(objective, found)
+        check_effect(objective, found.calls)
         check_shapes(objective, shapes)
         check_sharing(objective, found.calls, found.impure)
-        if config.ENGINE.RECOMPUTE:
+        if engine.recompute:
             check_recomputing(objective, found.calls, found.impure)
         env = meta_inputs(objective, found.values)
         missing: list[set[int]] = []
@@ -250,7 +255,10 @@ def rehearse(config: Config, sizes: Sizes, *, processes: int = 1) -> Rehearsal:
         raise
     except Exception as error:
         raise GraphError(_failure(sizes, error, shadow.stride)) from error
-    unreached = tuple(n for n, p in shadow.named_parameters() if id(p) not in everything)
+    # what a network holds fixed is none that a term should reach
+    unreached = tuple(
+        n for n, p in shadow.named_parameters() if p.requires_grad and id(p) not in everything
+    )
     parameters = {
         path: sum(p.numel() for p in network.parameters())
         for path, network in shadow.networks().items()
@@ -286,7 +294,7 @@ def assemble(
     """
     rehearsal = rehearse(config, sizes, processes=processes)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.ENGINE.SEED)
+        torch.manual_seed(engine_settings(config).seed)
         model = create_model(config)
         terms = create_terms(config, rehearsal.shapes)
     model.take_graph(rehearsal.objective.graph)

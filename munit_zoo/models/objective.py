@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -50,8 +51,8 @@ class Term:
     weight: in the sum; critic_weight: on a discriminator's side, where that differs.
     pairs: names it compares, where these are not the recipe's; updates: where it then acts.
     factor: what its weight is multiplied by as training goes on.
-    every: it acts in each so-many-th iteration, with so many times its weight (lazy regularisation,
-        Karras et al. 2020).
+    every: it acts in each so-many-th iteration of those in which its update takes place, with so
+        many times its weight (lazy regularisation, Karras et al. 2020).
     """
 
     name: str
@@ -88,6 +89,9 @@ class UpdateOptions:
     every: int | None = None
     clip: float | None = None
 
+
+Pattern = tuple[tuple[int, ...], tuple[tuple[int, str], ...]]
+"""Which updates take place in an iteration, and which terms rest in which of these."""
 
 Placed = dict[str, tuple[Entry, ...]]
 """Per update in which a term acts, what it is called on."""
@@ -299,6 +303,7 @@ class Objective:
             if used:
                 self.terms[term.name] = term
         self.uses = [_labelled(entries) for entries in per_update]
+        self._every = [self._how_often(index) for index in range(len(self.uses))]
         self.planner = Planner(model, self.uses, calls, share=share)
         self.steps = [
             UpdateStep(
@@ -324,44 +329,74 @@ class Objective:
             if isinstance(term.criterion, nn.Module)
         }
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Inputs that an iteration reads; of one that is redrawn the last draw has its plain name,
         those before it a stroke more each."""
-        everything = self.pattern()
-        read: dict[str, None] = {}
-        computed: set[str] = set()
-        for code in self.codes(everything):
-            for operation in code.operations:
-                computed.add(operation.slot)
-            reads = [r for o in code.operations for r in o.reads]
-            reads += [r for loss in code.losses for r in loss.reads]
-            read.update(dict.fromkeys(r.slot for r in reads))
-        names = [name for name in read if name not in computed]
+        patterns = [self.pattern()]
+        if any(every != 1 for every in (*self._every, *(t.every for t in self.terms.values()))):
+            # an update without those before it makes itself what it takes from them elsewhere
+            patterns += [((index,), ()) for index in patterns[0][0]]
         order = list(self.graph.inputs)
+        names = {
+            read.slot
+            for pattern in patterns
+            for code in self.codes(pattern)
+            for reads in (*(o.reads for o in code.operations), *(x.reads for x in code.losses))
+            for read in reads
+            if read.slot.rstrip("'") in self.graph.inputs
+        }
         return tuple(sorted(names, key=lambda n: (order.index(n.rstrip("'")), n)))
 
-    def pattern(self, iteration: int | None = None) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        """Which updates take place in an iteration, and which terms rest; None: all, and none."""
-        active = tuple(
-            index
-            for index, uses in enumerate(self.uses)
-            if uses and (iteration is None or self._due(index, iteration))
-        )
+    def pattern(self, iteration: int | None = None) -> Pattern:
+        """Which updates take place in an iteration, and which terms rest in which of these; None:
+        all, and none. An update whose terms all rest does not take place."""
+        used = tuple(index for index, uses in enumerate(self.uses) if uses)
+        if iteration is None:
+            return used, ()
+        due = [index for index in used if self._due(index, iteration)]
         idle = tuple(
-            name
-            for name, term in self.terms.items()
-            if iteration is not None and iteration % term.every
+            (index, name)
+            for index in due
+            for name in self.terms_of(index)
+            # counted by turns of the update: a term's own count might never meet them
+            if self.terms[name].every > 1 and self._turns(index, iteration) % self.terms[name].every
         )
-        return active, idle
+        resting = {i for i in due if all((i, name) in idle for name in self.terms_of(i))}
+        active = tuple(index for index in due if index not in resting)
+        return active, tuple((index, name) for index, name in idle if index not in resting)
 
     def _due(self, index: int, iteration: int) -> bool:
-        update = self.graph.updates[index]
-        options = self.options.get(update.name, UpdateOptions())
-        every = update.every if options.every is None else options.every
-        if isinstance(every, str):
-            every = getattr(self.model, every)
+        """Whether an update takes place in an iteration."""
+        every = self._every[index]
         return bool(every(iteration)) if callable(every) else (iteration + 1) % every == 0
+
+    def _turns(self, index: int, iteration: int) -> int:
+        """How often it did before."""
+        every = self._every[index]
+        return sum(map(every, range(iteration))) if callable(every) else iteration // every
+
+    def _how_often(self, index: int) -> int | Callable[[int], bool]:
+        """In each how-many-th iteration an update takes place, or what says of one whether.
+
+        Raises GraphError where the recipe names no attribute of its own, or no such number.
+        """
+        update = self.graph.updates[index]
+        own = self.options.get(update.name, UpdateOptions()).every
+        every: Any = update.every if own is None else own
+        if isinstance(every, str):
+            every = getattr(self.model, every, every)
+        if callable(every):
+            says: Callable[[int], bool] = every
+            return says
+        if not isinstance(every, int) or every < 1:
+            title = self.graph.title
+            raise GraphError(
+                f"{title}: the update {update.name!r} takes place in every {every!r}-th iteration; "
+                f"a whole number from 1 on is due, or the name of an attribute of {title} that is "
+                "one, or of a method that says of an iteration whether"
+            )
+        return every
 
     def clip(self, index: int) -> float | None:
         """The largest norm of a network's gradient in an update."""
@@ -369,7 +404,7 @@ class Objective:
         own = self.options.get(update.name, UpdateOptions()).clip
         return update.clip if own is None else own
 
-    def codes(self, pattern: tuple[tuple[int, ...], tuple[str, ...]]) -> list[Code]:
+    def codes(self, pattern: Pattern) -> list[Code]:
         """What the updates of a pattern do, in turn."""
         if pattern not in self._codes:
             self._codes[pattern] = self.planner.plan(*pattern)
@@ -489,6 +524,8 @@ class Values:
 def _call(criterion: Any, use: Use, arguments: Sequence[object]) -> Tensor:
     """A criterion's value, in full precision; a network inside it may compute in less."""
     wide = [_full(argument) for argument in arguments]
+    if use.differentiates:  # by the very tensor that the first is computed from
+        wide[1] = arguments[1]
     has_network = isinstance(criterion, nn.Module) and any(True for _ in criterion.parameters())
     device = _device(wide)
     with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and has_network):

@@ -110,7 +110,8 @@ class Update:
     terms: per loss term the entries that its criterion is called on.
     redraw: random inputs drawn anew for this update and those after it.
     takes: names left as an earlier update had them, although networks were stepped since.
-    every: it takes place in each so-many-th iteration; a number, or the name of an attribute.
+    every: it takes place in each so-many-th iteration; a number, or the name of an attribute that
+        is one, or of a method that says of an iteration whether.
     clip: the largest norm that each network's gradient may have.
     mirrored: whether all that it names is meant in both directions.
     """

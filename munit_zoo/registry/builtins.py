@@ -30,8 +30,12 @@ BUILTINS: dict[str, str] = {
         tanh = munit_zoo.blocks.activations:Tanh
     """,
     "content_encoder": """
+        drit = munit_zoo.blocks.drit:DritContentEncoder
+        preactivation = munit_zoo.blocks.content_encoders:PreActivationContentEncoder
+        residual = munit_zoo.blocks.drit:ResidualEncoder
         resnet = munit_zoo.blocks.content_encoders:ResnetContentEncoder
         timm = munit_zoo.blocks.timm_encoders:TimmContentEncoder
+        unet = munit_zoo.blocks.unet_codes:UnetContentEncoder
     """,
     "style_encoder": """
         bicyclegan_conv = munit_zoo.blocks.bicyclegan:BicycleConvEncoder
@@ -42,7 +46,12 @@ BUILTINS: dict[str, str] = {
     """,
     "decoder": """
         adain_resnet = munit_zoo.blocks.decoders:AdaINResnetDecoder
+        drit = munit_zoo.blocks.drit_decoders:DritDecoder
+        drit_featurewise = munit_zoo.blocks.drit_decoders:DritFeaturewiseDecoder
+        modulated_resnet = munit_zoo.blocks.modulated:ModulatedResnetDecoder
         resnet = munit_zoo.blocks.decoders:ResnetDecoder
+        spade_resnet = munit_zoo.blocks.decoders:SpadeResnetDecoder
+        unet = munit_zoo.blocks.unet_codes:UnetDecoder
     """,
     "generator": """
         ones = munit_zoo.blocks.generators:Ones
@@ -57,13 +66,19 @@ BUILTINS: dict[str, str] = {
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Mapping
     """,
     "discriminator": """
+        content = munit_zoo.blocks.drit:ContentDiscriminator
         funit = munit_zoo.blocks.funit:FunitDiscriminator
         multiscale_patch = munit_zoo.blocks.discriminators:MultiscalePatchDiscriminator
         multiscale_patchgan = munit_zoo.blocks.bicyclegan:MultiscalePatchGAN
         patch = munit_zoo.blocks.discriminators:PatchDiscriminator
+        patch_classes = munit_zoo.blocks.discriminators:PatchClassDiscriminator
         pixel = munit_zoo.blocks.discriminators:PixelDiscriminator
+        projected = munit_zoo.blocks.projected:ProjectedDiscriminator
+        residual = munit_zoo.blocks.residual_discriminators:ResidualDiscriminator
+        residual_classes = munit_zoo.blocks.residual_discriminators:ResidualClassDiscriminator
         stargan = munit_zoo.blocks.stargan:StarGANDiscriminator
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Discriminator
+        unet = munit_zoo.blocks.residual_discriminators:UnetDiscriminator
     """,
     "augmentation": """
         adaptive_diffaugment = munit_zoo.blocks.augmentations:AdaptiveDiffAugment
@@ -99,6 +114,8 @@ BUILTINS: dict[str, str] = {
     "model": """
         bicyclegan = munit_zoo.models.bicyclegan:BicycleGan
         cyclegan = munit_zoo.models.cyclegan:CycleGan
+        cyclegan_noise = munit_zoo.models.cyclegan_noise:CycleGanNoise
+        drit = munit_zoo.models.drit:Drit
         funit = munit_zoo.models.funit:Funit
         munit = munit_zoo.models.munit:Munit
         pix2pix = munit_zoo.models.pix2pix:Pix2Pix
