@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from munit_zoo.models.bicyclegan import BicycleGan
     from munit_zoo.models.cyclegan import CycleGan
     from munit_zoo.models.funit import Funit
+    from munit_zoo.models.imaginaire_munit import ImaginaireMunit
+    from munit_zoo.models.imaginaire_unit import ImaginaireUnit
     from munit_zoo.models.munit import Munit
     from munit_zoo.models.pix2pix import Pix2Pix
     from munit_zoo.models.stargan import StarGan
@@ -51,6 +53,8 @@ __all__ = [
     "BicycleGan",
     "CycleGan",
     "Funit",
+    "ImaginaireMunit",
+    "ImaginaireUnit",
     "Munit",
     "Pix2Pix",
     "StarGan",
@@ -80,6 +84,8 @@ _RECIPES = {
     "BicycleGan": "munit_zoo.models.bicyclegan",
     "CycleGan": "munit_zoo.models.cyclegan",
     "Funit": "munit_zoo.models.funit",
+    "ImaginaireMunit": "munit_zoo.models.imaginaire_munit",
+    "ImaginaireUnit": "munit_zoo.models.imaginaire_unit",
     "Munit": "munit_zoo.models.munit",
     "Pix2Pix": "munit_zoo.models.pix2pix",
     "StarGan": "munit_zoo.models.stargan",

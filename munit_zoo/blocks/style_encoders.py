@@ -10,7 +10,7 @@ from munit_zoo.blocks._checks import at_least, odd, unsteered
 from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm, conv2d
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
-from munit_zoo.registry.ranges import Halvings, Kernel, Odd, Width
+from munit_zoo.registry.ranges import Halvings, Kernel, Odd, PositiveFloat, Width
 
 __all__ = ["ConvStyleEncoder"]
 
@@ -23,6 +23,7 @@ class ConvStyleEncoder(nn.Module):
 
     downsamples: strided convolutions; the first `doublings` of them double the channels.
     kernel_size, down_kernel_size: of the first convolution (odd), of the strided ones.
+    init_gain: of `init`; of `gaussian`, the deviation.
 
     Raises ContractError for settings out of range and for a norm that a style steers.
     """
@@ -42,6 +43,7 @@ class ConvStyleEncoder(nn.Module):
         pad_type: PadType = "reflect",
         weight_norm: WeightNorm = "none",
         init: Init = "kaiming",
+        init_gain: PositiveFloat | None = None,
     ) -> None:
         super().__init__()
         at_least(1, dim=dim, down_kernel_size=down_kernel_size)
@@ -63,7 +65,7 @@ class ConvStyleEncoder(nn.Module):
             self.downs.append(down)
             dim = wider
         self.head = conv2d(dim, style_dim, 1)
-        initialise(self, init)
+        initialise(self, init, gain=init_gain)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)

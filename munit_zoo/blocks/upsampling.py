@@ -14,7 +14,7 @@ __all__ = ["UpsampleConv", "fold_kernel", "folded_conv2d"]
 class UpsampleConv(nn.Module):
     """Nearest-neighbour upsampling by 2, then a convolution block.
 
-    (N, C, H, W) to (N, C', 2H, 2W). `num_parameters` and the call as those of ConvBlock.
+    (N, C, H, W) to (N, C', 2H, 2W). `num_parameters`, `noise` and the call as those of ConvBlock.
 
     fold: compute both at once on the small map (`folded_conv2d`): the same result up to rounding
         for 2.8 times fewer multiplications at kernel size 5 and 2.25 times at 3. Kernels of 7 and
@@ -32,6 +32,7 @@ class UpsampleConv(nn.Module):
         activation: Make | None = None,
         weight_norm: WeightNorm = "none",
         fold: bool = True,
+        noise: bool = False,
     ) -> None:
         super().__init__()
         self.block = ConvBlock(
@@ -42,6 +43,7 @@ class UpsampleConv(nn.Module):
             norm=norm,
             activation=activation,
             weight_norm=weight_norm,
+            noise=noise,
         )
         self.pad_type: PadType = pad_type
         self.fold = fold and kernel_size > 1 and (pad_type != "reflect" or kernel_size <= 5)

@@ -326,6 +326,8 @@ _SYSTEMS = {
     "bicyclegan": "…_net_{G,E,D,D2}.pth",
     "stargan": "…-{G,D}.ckpt",
     "funit": "gen_….pt, dis_….pt",
+    "imaginaire_munit": "…_checkpoint.pt",
+    "imaginaire_unit": "…_checkpoint.pt",
     "starganv2": "…_{nets,nets_ema,optims}.ckpt",
     "cut": "…_net_{G,D,F}.pth, also FastCUT's",
 }
@@ -333,6 +335,8 @@ _SYSTEMS = {
 _OPTIONS = {
     "bicyclegan": "opt.txt",
     "funit": "config.yaml",
+    "imaginaire_munit": "YAML of its training",
+    "imaginaire_unit": "YAML of its training",
     "stargan": "of its training: YAML or JSON",
     "starganv2": "of its training: YAML or JSON",
 }

@@ -25,15 +25,18 @@ class Constant:
 class Step:
     """Multiplied by `gamma` after every `every` iterations: the reference's schedule.
 
-    The update of (0-based) iteration i has the factor gamma ** floor((i + 1) / every).
+    The update of (0-based) iteration i has the factor gamma ** floor((i + 1) / every), that of i
+    itself where `early` is off (torch's own counting).
     """
 
-    def __init__(self, *, every: Positive = 100_000, gamma: NonNegative = 0.5) -> None:
-        self.every, self.gamma = every, gamma
+    def __init__(
+        self, *, every: Positive = 100_000, gamma: NonNegative = 0.5, early: bool = True
+    ) -> None:
+        self.every, self.gamma, self.early = every, gamma, early
 
     def factor(self, iteration: int, iterations: int) -> float:
         """Factor at a 0-based iteration."""
-        return float(self.gamma ** ((iteration + 1) // self.every))
+        return float(self.gamma ** ((iteration + self.early) // self.every))
 
 
 class Linear:

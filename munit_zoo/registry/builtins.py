@@ -42,6 +42,7 @@ BUILTINS: dict[str, str] = {
     "decoder": """
         adain_resnet = munit_zoo.blocks.decoders:AdaINResnetDecoder
         resnet = munit_zoo.blocks.decoders:ResnetDecoder
+        styled_resnet = munit_zoo.blocks.decoders:StyledResnetDecoder
     """,
     "generator": """
         ones = munit_zoo.blocks.generators:Ones
@@ -61,6 +62,8 @@ BUILTINS: dict[str, str] = {
         multiscale_patchgan = munit_zoo.blocks.bicyclegan:MultiscalePatchGAN
         patch = munit_zoo.blocks.discriminators:PatchDiscriminator
         pixel = munit_zoo.blocks.discriminators:PixelDiscriminator
+        pyramid_patch = munit_zoo.blocks.imaginaire:PyramidPatchDiscriminator
+        residual = munit_zoo.blocks.imaginaire:ResidualDiscriminator
         stargan = munit_zoo.blocks.stargan:StarGANDiscriminator
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Discriminator
     """,
@@ -86,6 +89,8 @@ BUILTINS: dict[str, str] = {
         bicyclegan = munit_zoo.models.bicyclegan:BicycleGan
         cyclegan = munit_zoo.models.cyclegan:CycleGan
         funit = munit_zoo.models.funit:Funit
+        imaginaire_munit = munit_zoo.models.imaginaire_munit:ImaginaireMunit
+        imaginaire_unit = munit_zoo.models.imaginaire_unit:ImaginaireUnit
         munit = munit_zoo.models.munit:Munit
         pix2pix = munit_zoo.models.pix2pix:Pix2Pix
         stargan = munit_zoo.models.stargan:StarGan

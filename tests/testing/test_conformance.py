@@ -28,6 +28,9 @@ SMALL = {
     "style_encoder:timm": {"model": "resnet10t", "out_index": 1},
     "decoder:adain_resnet": {"blocks": 1},
     "decoder:resnet": {"blocks": 1},
+    "decoder:styled_resnet": {"blocks": 1, "dim": 8},
+    "discriminator:pyramid_patch": {"dim": 4, "layers": 1},
+    "discriminator:residual": {"dim": 4, "layers": 4},
     "generator:resnet": {"dim": 4, "blocks": 1, "dropout": 0.5},
     "generator:stargan": {"dim": 4, "blocks": 1},
     "discriminator:funit": {"dim": 4, "blocks": 4},
@@ -70,6 +73,18 @@ SMALL = {
         "style_encoder": slot("bicyclegan_conv", dim=4, halvings=2, parts=2),
         "discriminator": slot("multiscale_patchgan", dim=4, layers=2),
         "discriminator2": slot("multiscale_patchgan", dim=4, layers=2),
+    },
+    "model:imaginaire_munit": {
+        "content_encoder": slot("resnet", dim=4, blocks=1, weight_norm="spectral_hook"),
+        "style_encoder": slot("conv", dim=4),
+        "decoder": slot("styled_resnet", blocks=1, dim=8, noise=True),
+        "discriminator": slot("residual", dim=4, layers=4),
+        "augment": ("color", "translation", "cutout"),
+    },
+    "model:imaginaire_unit": {
+        "content_encoder": slot("resnet", dim=4, blocks=1),
+        "decoder": slot("resnet", blocks=1),
+        "discriminator": slot("pyramid_patch", dim=4, layers=1, shared=True),
     },
     "model:funit": {
         "content_encoder": slot("resnet", dim=4, blocks=1),
