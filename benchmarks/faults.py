@@ -32,7 +32,8 @@ from typing import Any
 import torch
 
 from munit_zoo.config import resolve
-from munit_zoo.engine.runs import Run, load_model
+from munit_zoo.engine.loading import load_model
+from munit_zoo.engine.runs import Run
 from munit_zoo.engine.train import train
 from munit_zoo.errors import MunitZooError
 

@@ -80,7 +80,7 @@ def load_model(
     Raises CheckpointError for a folder that is neither, or weights that do not fit, and UsageError
     for a device that is not here.
     """
-    from munit_zoo.engine.runs import load_model as load
+    from munit_zoo.engine.loading import load_model as load
 
     return load(path, device=device, ema=ema)
 
@@ -235,7 +235,7 @@ def read_image(path: str | Path, *, value_range: tuple[float, float] | None = No
     Raises DataError for a file that is no image, or numbers that need a range.
     """
     from munit_zoo.data.images import read_image as read
-    from munit_zoo.data.images import to_unit
+    from munit_zoo.data.values import to_unit
 
     return to_unit(read(Path(path)), value_range, what=str(path))[None]
 
@@ -248,7 +248,8 @@ def save_image(path: str | Path, image: torch.Tensor) -> None:
     """
     import numpy as np
 
-    from munit_zoo.data.images import from_unit, write_image
+    from munit_zoo.data.images import write_image
+    from munit_zoo.data.values import from_unit
 
     if image.dim() == 4 and len(image) == 1:
         image = image[0]

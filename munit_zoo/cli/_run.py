@@ -381,7 +381,7 @@ def import_nvlabs(chosen: argparse.Namespace) -> None:
 
 
 def import_checkpoint(chosen: argparse.Namespace) -> None:
-    """`munit-zoo import` of a system in the table of `engine.importing`."""
+    """`munit-zoo import` of a system in the table of `interop.systems`."""
     from munit_zoo.engine.importing import import_checkpoint as run_import
 
     overrides = [word for word in chosen.files if _OVERRIDE.match(word)]

@@ -25,7 +25,7 @@ from munit_zoo.comparison.reading import read_plan
 from munit_zoo.comparison.table import AblationTable
 from munit_zoo.comparison.writeup import collect, write_up
 from munit_zoo.config import bind, dump
-from munit_zoo.engine.runs import write_text
+from munit_zoo.engine.files import write_text
 from munit_zoo.errors import ConfigError, MunitZooError, Problem, UsageError, counted, duration
 from munit_zoo.models import rehearse
 from munit_zoo.weights import looking_in

@@ -18,9 +18,10 @@ from typing import Any, Literal
 
 from munit_zoo.comparison.plan import Cell, Plan
 from munit_zoo.engine.evaluate import EvaluationChoice, evaluate
+from munit_zoo.engine.files import write_text
 from munit_zoo.engine.locks import Busy, holding
 from munit_zoo.engine.results import Record, read_results
-from munit_zoo.engine.runs import Run, write_text
+from munit_zoo.engine.runs import Run
 from munit_zoo.engine.session import Silent
 from munit_zoo.engine.train import train
 from munit_zoo.errors import MunitZooError, duration

@@ -13,7 +13,8 @@ from typing import Any
 from munit_zoo.comparison._page import page, side_by_side
 from munit_zoo.comparison.cost import COSTS, Cost, cells, cost_of
 from munit_zoo.comparison.grids import GridChoice, draw_grids
-from munit_zoo.engine.runs import find_snapshot, write_text
+from munit_zoo.engine.files import write_text
+from munit_zoo.engine.runs import find_snapshot
 from munit_zoo.errors import UsageError
 from munit_zoo.metrics.report import MODEL, columns_of, shown, way_title
 

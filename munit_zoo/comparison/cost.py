@@ -15,7 +15,7 @@ from munit_zoo.bench.plan import Arm
 from munit_zoo.bench.work import build_work
 from munit_zoo.config import load_config
 from munit_zoo.engine.devices import choose_device
-from munit_zoo.engine.runs import write_text
+from munit_zoo.engine.files import write_text
 from munit_zoo.models import create_model, translating_networks
 
 __all__ = ["COSTS", "Cost", "cells", "cost_of", "remembered_cost"]

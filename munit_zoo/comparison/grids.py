@@ -23,7 +23,8 @@ from munit_zoo.config import bind, domains_of
 from munit_zoo.data import Dataset
 from munit_zoo.engine.devices import choose_device
 from munit_zoo.engine.grids import as_rgb, save_grid
-from munit_zoo.engine.runs import find_snapshot, load_model
+from munit_zoo.engine.loading import load_model
+from munit_zoo.engine.runs import find_snapshot
 from munit_zoo.errors import UsageError
 from munit_zoo.metrics.sampling import seeded, spread
 from munit_zoo.models import TranslationModel

@@ -23,10 +23,13 @@ from torch import Tensor
 from munit_zoo.comparison.compare import names_of
 from munit_zoo.config import bind, domains_of
 from munit_zoo.data import Dataset
-from munit_zoo.data.images import from_unit, write_image
+from munit_zoo.data.images import write_image
+from munit_zoo.data.values import from_unit
 from munit_zoo.engine.devices import choose_device
+from munit_zoo.engine.files import write_text
 from munit_zoo.engine.grids import as_rgb
-from munit_zoo.engine.runs import find_snapshot, load_model, write_text
+from munit_zoo.engine.loading import load_model
+from munit_zoo.engine.runs import find_snapshot
 from munit_zoo.errors import UsageError, suggest
 from munit_zoo.metrics.sampling import seeded
 

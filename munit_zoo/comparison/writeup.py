@@ -14,8 +14,8 @@ from munit_zoo.comparison.grids import GridChoice, draw_grids
 from munit_zoo.comparison.plan import Plan
 from munit_zoo.comparison.render import FORMS, to_html
 from munit_zoo.comparison.table import AblationTable, make_table
+from munit_zoo.engine.files import write_text
 from munit_zoo.engine.results import Record
-from munit_zoo.engine.runs import write_text
 from munit_zoo.errors import counted
 from munit_zoo.metrics.report import way_title
 

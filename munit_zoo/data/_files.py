@@ -13,9 +13,10 @@ from torch import Tensor
 
 from munit_zoo.data._cache import cache_for
 from munit_zoo.data._labels import Attributes, Classes
-from munit_zoo.data.images import Decoded, Source, decode, mapping, shown
+from munit_zoo.data.images import Decoded, decode
 from munit_zoo.data.reading import unit_image
 from munit_zoo.data.seeding import rng
+from munit_zoo.data.sources import Source, shown
 from munit_zoo.data.transforms import (
     Convert,
     Crop,
@@ -24,6 +25,7 @@ from munit_zoo.data.transforms import (
     conversion_for,
     size_for,
 )
+from munit_zoo.data.values import mapping
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError, counted, suggest
 

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
-from munit_zoo.data.images import shown
 from munit_zoo.data.reading import natural
+from munit_zoo.data.sources import shown
 from munit_zoo.errors import DataError, counted, suggest
 
 __all__ = ["Attributes", "Classes"]

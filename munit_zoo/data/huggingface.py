@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from torch import Tensor
 
 from munit_zoo.data._files import FileDataset, OnBadImage, check_domains
-from munit_zoo.data.images import MAX_PIXELS, Packed, Source
+from munit_zoo.data.images import MAX_PIXELS
+from munit_zoo.data.sources import Packed, Source
 from munit_zoo.data.transforms import (
     Convert,
     Crop,

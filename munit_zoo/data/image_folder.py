@@ -13,8 +13,9 @@ from munit_zoo.data._files import (
     labels_from,
     share_out,
 )
-from munit_zoo.data.images import MAX_PIXELS, Source, shown
+from munit_zoo.data.images import MAX_PIXELS
 from munit_zoo.data.reading import held_by, list_images
+from munit_zoo.data.sources import Source, shown
 from munit_zoo.data.transforms import (
     Convert,
     Crop,

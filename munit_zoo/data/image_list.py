@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from munit_zoo.data._files import FileDataset, OnBadImage, check_domains, labels_from
-from munit_zoo.data.images import MAX_PIXELS, Source, shown
+from munit_zoo.data.images import MAX_PIXELS
+from munit_zoo.data.sources import Source, shown
 from munit_zoo.data.transforms import (
     Convert,
     Crop,

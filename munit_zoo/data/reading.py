@@ -9,18 +9,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from munit_zoo.data.images import (
-    MAX_PIXELS,
-    Decoded,
-    Pixels,
-    Source,
-    decode,
-    is_image,
-    opaque,
-    shown,
-    to_unit,
-)
+from munit_zoo.data._formats import Pixels
+from munit_zoo.data.images import MAX_PIXELS, Decoded, decode, opaque
+from munit_zoo.data.sources import Source, is_image, shown
 from munit_zoo.data.transforms import Convert, convert_channels
+from munit_zoo.data.values import to_unit
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError, counted
 

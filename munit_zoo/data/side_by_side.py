@@ -14,8 +14,9 @@ from munit_zoo.data._files import (
     labels_from,
     share_out,
 )
-from munit_zoo.data.images import MAX_PIXELS, Decoded, Source, decode, shown
+from munit_zoo.data.images import MAX_PIXELS, Decoded, decode
 from munit_zoo.data.reading import list_images
+from munit_zoo.data.sources import Source, shown
 from munit_zoo.data.transforms import (
     Convert,
     Crop,

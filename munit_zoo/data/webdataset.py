@@ -20,8 +20,9 @@ from munit_zoo.data._files import (
     share_out,
 )
 from munit_zoo.data.image_folder import split_folder
-from munit_zoo.data.images import MAX_PIXELS, Packed, Source, is_image, shown
+from munit_zoo.data.images import MAX_PIXELS
 from munit_zoo.data.reading import held_by, list_images, natural
+from munit_zoo.data.sources import Packed, Source, is_image, shown
 from munit_zoo.data.transforms import (
     Convert,
     Crop,

@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from munit_zoo._version import __version__
-from munit_zoo.data.images import read_image, to_unit
+from munit_zoo.data.images import read_image
 from munit_zoo.data.reading import list_images
 from munit_zoo.data.seeding import rng
 from munit_zoo.data.transforms import Pipeline, convert_channels
+from munit_zoo.data.values import to_unit
 from munit_zoo.engine.devices import choose_device
 from munit_zoo.errors import DataError, UsageError, counted
 from munit_zoo.metrics.timm_networks import Classifier, ClassifierCard, timm_network

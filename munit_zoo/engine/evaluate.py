@@ -18,9 +18,11 @@ from munit_zoo._version import __version__
 from munit_zoo.config import Config, bind, domains_of
 from munit_zoo.data import Dataset
 from munit_zoo.engine.devices import choose_device
+from munit_zoo.engine.files import write_text
+from munit_zoo.engine.loading import load_model
 from munit_zoo.engine.page import write_page
 from munit_zoo.engine.results import Record, add_to_results, read_results, titled
-from munit_zoo.engine.runs import Run, find_snapshot, load_model, write_text
+from munit_zoo.engine.runs import Run, find_snapshot
 from munit_zoo.errors import ConfigError, Problem, UsageError, suggest
 from munit_zoo.metrics import Report, averaged
 from munit_zoo.registry import METRICS

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from munit_zoo.data.images import from_unit, write_image
+from munit_zoo.data.images import write_image
+from munit_zoo.data.values import from_unit
 from munit_zoo.models import TranslationModel
 from munit_zoo.models.translation import Translator
 

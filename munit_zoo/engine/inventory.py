@@ -8,17 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from munit_zoo.engine.runs import (
-    Run,
-    Snapshot,
-    best_of,
-    by_term,
-    find_snapshot,
-    load_model,
-    provenance,
-    read_log,
-    read_newest,
-)
+from munit_zoo.engine.loading import load_model
+from munit_zoo.engine.logs import by_term, read_log
+from munit_zoo.engine.runs import Run, find_snapshot, provenance, read_newest
+from munit_zoo.engine.snapshots import Snapshot, best_of
 from munit_zoo.engine.state import imported
 from munit_zoo.errors import MunitZooError, UsageError
 from munit_zoo.models import TranslationModel

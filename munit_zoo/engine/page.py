@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from munit_zoo._version import __version__
-from munit_zoo.engine.runs import read_log, write_text
+from munit_zoo.engine.files import write_text
+from munit_zoo.engine.logs import read_log
 from munit_zoo.errors import duration
 
 __all__ = ["write_page"]

@@ -19,11 +19,12 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as T
 
 from munit_zoo._version import __version__
-from munit_zoo.data.images import read_image, to_unit
+from munit_zoo.data.images import read_image
 from munit_zoo.data.reading import list_images
 from munit_zoo.data.transforms import convert_channels
+from munit_zoo.data.values import to_unit
 from munit_zoo.engine.devices import choose_device
-from munit_zoo.engine.runs import write_text
+from munit_zoo.engine.files import write_text
 from munit_zoo.errors import DataError, UsageError, counted, suggest
 from munit_zoo.losses.perceptual import VGGPerceptual
 from munit_zoo.weights import find_weights, known_as

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from munit_zoo.engine.runs import write_text
+from munit_zoo.engine.files import write_text
 from munit_zoo.errors import UsageError
 from munit_zoo.metrics.report import (
     MODEL,

@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 
 from munit_zoo.config import Config, bind, domains_of
-from munit_zoo.data.images import from_unit, write_image
+from munit_zoo.data.images import write_image
 from munit_zoo.data.seeding import rng
+from munit_zoo.data.values import from_unit
 from munit_zoo.errors import UsageError
 
 __all__ = ["write_samples"]

@@ -23,9 +23,11 @@ from munit_zoo.data.stream import first_images
 from munit_zoo.engine.acceleration import eagerly
 from munit_zoo.engine.finite import Diverged
 from munit_zoo.engine.grids import grid_columns, save_grid, translation_grid
+from munit_zoo.engine.logs import by_term
 from munit_zoo.engine.page import write_page
-from munit_zoo.engine.runs import Retention, Run, Snapshot, by_term
+from munit_zoo.engine.runs import Run
 from munit_zoo.engine.signals import Stop
+from munit_zoo.engine.snapshots import Retention, Snapshot
 from munit_zoo.engine.state import TrainingState, not_finite
 from munit_zoo.errors import DataError, MunitZooError, UsageError
 from munit_zoo.models import TranslationModel

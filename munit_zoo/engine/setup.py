@@ -23,18 +23,12 @@ from munit_zoo.engine.acceleration import (
     memory_format,
     set_rate,
 )
+from munit_zoo.engine.changes import INEXACT, Change, changes
 from munit_zoo.engine.devices import allow_unused_parameters
-from munit_zoo.engine.runs import (
-    INEXACT,
-    Change,
-    Run,
-    Snapshot,
-    by_term,
-    changes,
-    find_snapshot,
-    plugin_records,
-)
+from munit_zoo.engine.logs import by_term
+from munit_zoo.engine.runs import Run, find_snapshot, plugin_records
 from munit_zoo.engine.signals import led
+from munit_zoo.engine.snapshots import Snapshot
 from munit_zoo.engine.state import Average, TrainingState, load_into
 from munit_zoo.engine.step import Trainer, build_optimizers, draw_inputs
 from munit_zoo.errors import DataError, UsageError, suggest

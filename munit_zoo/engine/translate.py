@@ -18,14 +18,17 @@ from torchvision.transforms.v2 import functional as T
 from torchvision.utils import make_grid
 
 from munit_zoo.config import Config, bind, domains_of
-from munit_zoo.data.images import MAX_PIXELS, from_unit, write_image
+from munit_zoo.data.images import MAX_PIXELS, write_image
 from munit_zoo.data.reading import list_images, load_image
 from munit_zoo.data.seeding import rng
 from munit_zoo.data.transforms import conversion_for
+from munit_zoo.data.values import from_unit
 from munit_zoo.domains import Domain
 from munit_zoo.engine.devices import choose_device
+from munit_zoo.engine.files import write_text
 from munit_zoo.engine.grids import as_rgb, save_grid
-from munit_zoo.engine.runs import find_snapshot, load_model, write_text
+from munit_zoo.engine.loading import load_model
+from munit_zoo.engine.runs import find_snapshot
 from munit_zoo.errors import MunitZooError, UsageError, counted
 from munit_zoo.models import TranslationModel
 from munit_zoo.models.translation import Translator

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from munit_zoo.errors import CheckpointError
-from munit_zoo.interop import cyclegan
+from munit_zoo.interop import cyclegan, cyclegan_options
 from munit_zoo.interop.checkpoints import (
     ReadNetworks,
     Shapes,
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 DEFAULTS: Mapping[str, Any] = {
-    **cyclegan.SHARED,
+    **cyclegan_options.SHARED,
     "batch_size": 2,
     "conditional_D": False,
     "dataroot": "data/edges2shoes",
@@ -86,7 +86,7 @@ def settings_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
     options: by the original's names, typed as there. Raises CheckpointError for what it lacks.
     """
-    common = {"NORM": {"NAME": options["norm"]}, **cyclegan.init_of_options(options)}
+    common = {"NORM": {"NAME": options["norm"]}, **cyclegan_options.init_of_options(options)}
 
     def critic(key: str) -> dict[str, Any]:
         return {
@@ -138,9 +138,12 @@ def config_of_options(
     pairs = max(1, whole(options, "batch_size") // 2)
     # of a single scale, their adversarial loss is a sum over the samples
     samples = pairs if read.settings["DISCRIMINATOR"]["SCALES"] == 1 else 1
-    mode = {"NAME": cyclegan.adversarial_of_options(options)["NAME"], "CRITIC_WEIGHT": samples}
+    mode = {
+        "NAME": cyclegan_options.adversarial_of_options(options)["NAME"],
+        "CRITIC_WEIGHT": samples,
+    }
     weights = {key: number(options, f"lambda_{key}") for key in ("GAN", "GAN2", "L1", "kl", "z")}
-    tree = cyclegan.training_of_options(options, "bicyclegan", channels)
+    tree = cyclegan_options.training_of_options(options, "bicyclegan", channels)
     tree["ENGINE"]["BATCH_SIZE"] = pairs
     return tree | {
         "LOSSES": {

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from munit_zoo.errors import CheckpointError
-from munit_zoo.interop import cyclegan
+from munit_zoo.interop import cyclegan, cyclegan_options
 from munit_zoo.interop.checkpoints import ReadNetworks, load, number, renamed, shapes_of, tensors_of
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 DEFAULTS: Mapping[str, object] = {
-    **cyclegan.SHARED,
+    **cyclegan_options.SHARED,
     "dataroot": "data/horse2zebra",
     "CUT_mode": "CUT",
     "flip_equivariance": False,
@@ -64,8 +64,8 @@ def settings_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
     initialisation that it does not have.
     """
     named = {**options, "norm": options["normG"]}
-    nodes = cyclegan.settings_of_options(named)
-    nodes["DISCRIMINATOR"] = cyclegan.critic_of_options(options, options["normD"])
+    nodes = cyclegan_options.settings_of_options(named)
+    nodes["DISCRIMINATOR"] = cyclegan_options.critic_of_options(options, options["normD"])
     downsample = {"DOWNSAMPLE": "strided" if options["no_antialias"] else "blur"}
     nodes["GENERATOR"] |= downsample
     nodes["GENERATOR"]["UPSAMPLE"] = "transposed" if options["no_antialias_up"] else "bilinear"
@@ -90,7 +90,7 @@ def settings_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def config_of_options(
     options: Mapping[str, object], channels: tuple[int, int]
 ) -> dict[str, object]:
-    """The sections of a config but MODEL, as `cyclegan.config_of_options`."""
+    """The sections of a config but MODEL, as `cyclegan_options.config_of_options`."""
     identity = bool(options["nce_idt"])
     nce = {
         "NAME": "patch_nce",
@@ -98,13 +98,13 @@ def config_of_options(
         "TEMPERATURE": number(options, "nce_T"),
         "ALL_NEGATIVES": bool(options["nce_includes_all_negatives_from_minibatch"]),
     }
-    adversarial = cyclegan.adversarial_of_options(options)
+    adversarial = cyclegan_options.adversarial_of_options(options)
     losses = {
         "ADVERSARIAL": {**adversarial, "WEIGHT": number(options, "lambda_GAN")},
         "NCE": nce,
         **({"NCE_IDENTITY": nce} if identity else {}),
     }
-    return {"LOSSES": losses, **cyclegan.training_of_options(options, "cut", channels)}
+    return {"LOSSES": losses, **cyclegan_options.training_of_options(options, "cut", channels)}
 
 
 def projector_names(names: Iterable[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Options of the reference implementation of the improved MUNIT and UNIT, as sections of a config."""
+"""Options of the reference implementation of the improved MUNIT and UNIT, as a config has them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from munit_zoo.errors import ConfigError, ContractError, Problem
 from munit_zoo.inputs import Draw, Image, Input, Label
 from munit_zoo.models.base import TranslationModel
 from munit_zoo.models.objective import Objective, Values
-from munit_zoo.models.plan import Calls
+from munit_zoo.models.plan import Calls, run, straight
 from munit_zoo.models.recipe import Critic, Fool
 from munit_zoo.models.sharing import impurities
 from munit_zoo.models.views import views
@@ -82,7 +82,7 @@ def look(model: TranslationModel, sizes: Sizes, batch: int = 1) -> Look:
     def choose(path: str, frozen: bool) -> object:
         return _Spy(networks[path], lambda: found.calls[current[-1]].add((path, frozen)))
 
-    pair = views(model, choose)
+    operations = {op.slot: op for op in straight(graph, graph.nodes, (), views(model, choose))}
 
     def compute(name: str) -> object:
         if name in found.failures:
@@ -98,13 +98,14 @@ def look(model: TranslationModel, sizes: Sizes, batch: int = 1) -> Look:
     def evaluate(name: str) -> Any:
         if name in graph.inputs:
             return _meta_input(model, graph.inputs[name], sizes, batch, compute)
-        node = graph.nodes[name]
-        arguments = [compute(argument) for argument in node.arguments]
+        for argument in graph.nodes[name].arguments:
+            compute(argument)
         current.append(name)
         try:
-            return node.method(pair[node.exchanged], *arguments)
+            run([operations[name]], found.values)
         finally:
             current.pop()
+        return found.values[name]
 
     with impurities(model) as impure:
         for name in graph.names:

@@ -16,7 +16,7 @@ from munit_zoo.bench.reference import ReferenceTrainer
 from munit_zoo.bench.reference.settings import GENERALISED, hyperparameters_of
 from munit_zoo.config import load_config, resolve_data
 from munit_zoo.errors import UsageError
-from munit_zoo.interop import nvlabs
+from munit_zoo.interop import nvlabs_options
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_golden_case(path: Path):
 def test_golden_hyperparameters_come_back(path: Path):
     info = json.loads(path.read_text())
     kind = info["kind"].lower()
-    tree = nvlabs.config_from_hyperparameters(info["config"], kind)
+    tree = nvlabs_options.config_from_hyperparameters(info["config"], kind)
     hyper, found = hyperparameters_of(resolve_data(tree, origin=path.name).config)
     assert found == kind
     flat = {**hyper, **hyper["gen"], **hyper["dis"], "gen": None, "dis": None}
@@ -176,7 +176,7 @@ SHIPPED = ("edges2emoji_64", "edges2shoes", "shapes", "summer2winter", "synthia2
 def test_shipped_configs_come_back(name: str):
     config = load_config(name)
     hyper, kind = hyperparameters_of(config)
-    tree = nvlabs.config_from_hyperparameters(hyper, kind)
+    tree = nvlabs_options.config_from_hyperparameters(hyper, kind)
     again = resolve_data(tree, origin="test").config
     assert again.OPTIM.DEFAULT == config.OPTIM.DEFAULT
     assert {k: t.WEIGHT for k, t in config.LOSSES.items()} == {

@@ -175,7 +175,7 @@ def test_translate_from_python_equals_the_command(run, image, tmp_path):
     import torch
 
     import munit_zoo as mz
-    from munit_zoo.data.images import from_unit, to_unit
+    from munit_zoo.data.values import from_unit, to_unit
 
     out = tmp_path / "out"
     main(["translate", str(run), str(image), "--to", "b", "--styles", "2", "--out", str(out)])

@@ -17,8 +17,9 @@ import torch
 from PIL import Image
 
 from munit_zoo.data.image_folder import ImageFolder
-from munit_zoo.data.images import MAX_PIXELS, decode, opaque, read_image, to_unit, write_image
+from munit_zoo.data.images import MAX_PIXELS, decode, opaque, read_image, write_image
 from munit_zoo.data.reading import list_images
+from munit_zoo.data.values import to_unit
 from munit_zoo.domains import Domain
 from munit_zoo.errors import DataError
 

@@ -9,8 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from munit_zoo.data.images import from_unit, is_image, mapping, read_image, to_unit, write_image
+from munit_zoo.data.images import read_image, write_image
+from munit_zoo.data.sources import is_image
 from munit_zoo.data.transforms import Pipeline
+from munit_zoo.data.values import from_unit, mapping, to_unit
 from munit_zoo.errors import DataError
 
 DTYPES = {"uint8": np.uint8, "uint16": np.uint16}

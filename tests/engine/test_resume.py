@@ -23,9 +23,10 @@ import munit_zoo as mz
 from munit_zoo.cli import main
 from munit_zoo.config import load_config, resolve
 from munit_zoo.data.images import write_image
-from munit_zoo.engine.runs import Run, Snapshot
+from munit_zoo.engine.runs import Run
 from munit_zoo.engine.session import Silent
 from munit_zoo.engine.setup import Rates
+from munit_zoo.engine.snapshots import Snapshot
 from munit_zoo.engine.state import TrainingState
 from munit_zoo.engine.step import Trainer
 from munit_zoo.engine.train import train

@@ -11,12 +11,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from munit_zoo.config import resolve
-from munit_zoo.engine import runs
+from munit_zoo.engine.changes import changes
+from munit_zoo.engine.logs import read_log
 from munit_zoo.engine.page import write_page
-from munit_zoo.engine.runs import Retention, Run, Snapshot, changes, read_log, read_newest
+from munit_zoo.engine.runs import Run, read_newest
+from munit_zoo.engine.snapshots import Retention, Snapshot
 from munit_zoo.engine.state import Captured
 from munit_zoo.errors import CheckpointError, UsageError
 
@@ -89,7 +92,7 @@ def test_an_old_snapshot_without_advice_of_torch(tmp_path):
     folder.mkdir(parents=True)
     (folder / "snapshot.json").write_text('{"iteration": 4}')
     weights = {"a.net.weight": torch.ones(2)}
-    (folder / "generators.safetensors").write_bytes(runs.safetensors.torch.save(weights))
+    (folder / "generators.safetensors").write_bytes(safetensors.torch.save(weights))
     assert not Snapshot(folder).has("average")
     for content in (b"", b"PK\x03\x04 half", b"garbage"):
         (folder / "training.pt").write_bytes(content)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from munit_zoo.config import bind, resolve_data
-from munit_zoo.interop import nvlabs
+from munit_zoo.interop import nvlabs, nvlabs_options
 from munit_zoo.models import TranslationModel, create_model
 from munit_zoo.models.plan import run as run_operations
 from munit_zoo.models.plan import straight
@@ -87,7 +87,7 @@ class Case:
     def __init__(self, path: Path, work: Path, setting: Setting) -> None:
         self.recorded = Recorded(path)
         self.tensors, self.kind = self.recorded.tensors, self.recorded.kind
-        tree = nvlabs.config_from_hyperparameters(self.recorded.config, self.kind)
+        tree = nvlabs_options.config_from_hyperparameters(self.recorded.config, self.kind)
         if tree["LOSSES"]["PERCEPTUAL"]["WEIGHT"] or "fwd/vgg_features_of_x_a" in self.tensors:
             weights = work / "vgg.safetensors"
             save_file(stand_in_vgg(), weights)
@@ -290,8 +290,8 @@ def test_converted_checkpoint_translates(tmp_path: Path):
         pytest.skip(f"no folder {folder} (set MUNIT_ZOO_GOLDEN)")
     gen = nvlabs.read_checkpoint(folder / "gen_00000003.pt", "gen")
     dis = nvlabs.read_checkpoint(folder / "dis_00000003.pt", "dis")
-    kind, hyper = nvlabs.infer_hyperparameters(gen, dis)
-    tree = nvlabs.config_from_hyperparameters(hyper, kind)
+    kind, hyper = nvlabs_options.infer_hyperparameters(gen, dis)
+    tree = nvlabs_options.config_from_hyperparameters(hyper, kind)
     model: TranslationModel = create_model(resolve_data(tree, origin="test").config)
     model.load_state_dict(nvlabs.convert_weights(model, gen, dis))
     expected = load_file(folder / "expected.safetensors")

@@ -14,7 +14,7 @@ from munit_zoo.cli import main
 from munit_zoo.config import resolve_data
 from munit_zoo.engine.runs import Run
 from munit_zoo.errors import CheckpointError, ConfigError
-from munit_zoo.interop import nvlabs
+from munit_zoo.interop import nvlabs, nvlabs_options
 from munit_zoo.models import create_model
 
 HYPER = {
@@ -68,7 +68,9 @@ HYPER = {
 
 def convert(**changes):
     hyper = {**HYPER, **changes}
-    return resolve_data(nvlabs.config_from_hyperparameters(hyper, "munit"), origin="test").config
+    return resolve_data(
+        nvlabs_options.config_from_hyperparameters(hyper, "munit"), origin="test"
+    ).config
 
 
 def test_hyperparameters():
@@ -165,7 +167,7 @@ def test_weights_go_there_and_back(norm: str, old: bool):
 def test_shapes_tell_most_hyperparameters():
     model = create_model(convert())
     gen, dis = reference_files(model)
-    kind, hyper = nvlabs.infer_hyperparameters(gen, dis)
+    kind, hyper = nvlabs_options.infer_hyperparameters(gen, dis)
     assert kind == "munit"
     expected = {k: v for k, v in HYPER["gen"].items() if k != "pad_type"}
     assert {k: v for k, v in hyper["gen"].items() if k in expected} == expected

@@ -21,9 +21,9 @@ import munit_zoo as mz
 from munit_zoo.cli import main
 from munit_zoo.cli._main import _SYSTEMS
 from munit_zoo.config import load_config
-from munit_zoo.engine.importing import SYSTEMS
 from munit_zoo.engine.runs import Run
 from munit_zoo.interop import bicyclegan, cyclegan, starganv2
+from munit_zoo.interop.systems import SYSTEMS
 from munit_zoo.models import create_model
 
 SHAPES = ["DATA={NAME: shapes, SIZE: 64, COUNT: 12, TEST_COUNT: 4}", "ENGINE.WORKERS=0"]

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from munit_zoo.blocks.pools import ImagePool
 from munit_zoo.config import resolve_component
-from munit_zoo.interop import bicyclegan, cut, cyclegan, funit, stargan, starganv2
+from munit_zoo.interop import bicyclegan, cut, cyclegan, cyclegan_options, funit, stargan, starganv2
 from munit_zoo.interop.checkpoints import renamed
 from munit_zoo.registry import LOSSES
 
@@ -55,7 +55,7 @@ def loaded(network: nn.Module, weights: dict[str, Tensor], names: Any) -> nn.Mod
 
 def cyclegan_networks(case: Case) -> dict[str, nn.Module]:
     """The original's networks by its names, of its options, with the case's first weights."""
-    nodes = cyclegan.settings_of_options(case.config)
+    nodes = cyclegan_options.settings_of_options(case.config)
     channels = case.config["input_nc"], case.config["output_nc"]
     paired = case.info["kind"] == "pix2pix"
     wired = {"G": channels, "D": (sum(channels),)} if paired else {}
@@ -132,7 +132,7 @@ INIT = ("INIT", "INIT_GAIN")
 @pytest.mark.parametrize("path", cases("cyclegan"))
 def test_cyclegan_settings_follow_from_names_and_shapes(path: Path):
     case = Case(path)
-    nodes = cyclegan.settings_of_options(case.config)
+    nodes = cyclegan_options.settings_of_options(case.config)
     untold = (*INIT, "DROPOUT") if nodes["GENERATOR"]["NAME"] == "unet" else INIT
     for name in {key.split("/")[1] for key in case.tensors if key.startswith("init/")}:
         kind = "generator" if name.startswith("G") else "discriminator"
@@ -144,10 +144,10 @@ def test_cyclegan_settings_follow_from_names_and_shapes(path: Path):
 
 def test_cyclegan_checkpoint():
     folder = checkpoint("cyclegan")
-    options = cyclegan.read_options(folder / "train_opt.txt")
+    options = cyclegan_options.read_options(folder / "train_opt.txt")
     read = cyclegan.read_checkpoint(sorted(folder.glob("*.pth")), options)
     bare = cyclegan.read_checkpoint(folder.glob("*.pth")).settings
-    for kind, node in cyclegan.settings_of_options(options).items():
+    for kind, node in cyclegan_options.settings_of_options(options).items():
         assert as_told(kind.lower(), read.settings[kind]) == as_told(kind.lower(), node)
         assert as_told(kind.lower(), bare[kind], *INIT) == as_told(kind.lower(), node, *INIT)
     networks = {}
@@ -338,7 +338,7 @@ def test_cut_settings_follow_from_names_and_shapes(path: Path):
 
 def test_cut_checkpoint():
     folder = checkpoint("cut")
-    options = cyclegan.read_options(folder / "train_opt.txt")
+    options = cyclegan_options.read_options(folder / "train_opt.txt")
     files = sorted(folder.glob("*.pth"))
     read = cut.read_checkpoint(files, options)
     nodes = cut.settings_of_options(options)
@@ -443,7 +443,7 @@ def test_bicyclegan_after_training(path: Path, double):
 
 def test_bicyclegan_checkpoint():
     folder = checkpoint("bicyclegan")
-    options = cyclegan.read_options(folder / "opt.txt")
+    options = cyclegan_options.read_options(folder / "opt.txt")
     read = bicyclegan.read_checkpoint(folder.glob("*.pth"), options)
     networks = bicyclegan_networks(read.settings, options)
     for name, network in networks.items():

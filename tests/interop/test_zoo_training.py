@@ -17,7 +17,7 @@ from _replay import ADVERSARIAL, Replay, adam, directed
 from torch import Tensor
 
 from munit_zoo.config import bind
-from munit_zoo.interop import bicyclegan, cyclegan, funit, stargan, starganv2
+from munit_zoo.interop import bicyclegan, cyclegan, cyclegan_options, funit, stargan, starganv2
 from munit_zoo.models.stargan import targets as stargan_targets
 
 pytestmark = pytest.mark.golden
@@ -41,7 +41,7 @@ def cyclegan_tree(case: Case) -> dict[str, Any]:
         "MODEL": {
             "NAME": "cyclegan",
             "POOL_SIZE": c["pool_size"],
-            **cyclegan.settings_of_options(c),
+            **cyclegan_options.settings_of_options(c),
         },
         "LOSSES": {
             "ADVERSARIAL": {"NAME": ADVERSARIAL[c["gan_mode"]], "CRITIC_WEIGHT": 0.5},
@@ -152,7 +152,7 @@ def cyclegan_losses(parts: dict[str, Tensor], case: Case) -> dict[str, Any]:
 def pix2pix_tree(case: Case) -> dict[str, Any]:
     c = case.config
     return {
-        "MODEL": {"NAME": "pix2pix", **cyclegan.settings_of_options(c)},
+        "MODEL": {"NAME": "pix2pix", **cyclegan_options.settings_of_options(c)},
         "LOSSES": {
             "ADVERSARIAL": {"NAME": ADVERSARIAL[c["gan_mode"]], "CRITIC_WEIGHT": 0.5},
             "IMAGE_RECON": {"NAME": "l1", "WEIGHT": c["lambda_L1"]},

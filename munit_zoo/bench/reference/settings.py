@@ -12,7 +12,7 @@ from typing import Any, Literal
 from munit_zoo.bench.reference.networks import ACTIVATIONS, GAN_LOSSES, INITS, PADS
 from munit_zoo.config import Config, resolve_data
 from munit_zoo.errors import UsageError
-from munit_zoo.interop import nvlabs
+from munit_zoo.interop import nvlabs_options
 
 __all__ = ["GENERALISED", "Kind", "completed", "hyperparameters_of"]
 
@@ -100,7 +100,7 @@ _FREE = frozenset(
 def hyperparameters_of(config: Config) -> tuple[dict[str, Any], Kind]:
     """The reference's hyperparameters of a resolved config, and its kind.
 
-    The inverse of `nvlabs.config_from_hyperparameters`, with the keys that generalise (see
+    The inverse of `nvlabs_options.config_from_hyperparameters`, with the keys that generalise (see
     ReferenceTrainer) where the config has other than the reference's values there. Data, engine and
     the schedule are left out: an iteration costs the same with any.
 
@@ -145,7 +145,7 @@ def hyperparameters_of(config: Config) -> tuple[dict[str, Any], Kind]:
 
 def _described(hyper: Mapping[str, object], kind: str) -> dict[str, Any]:
     """Leaves of the config that hyperparameters stand for."""
-    tree = nvlabs.config_from_hyperparameters(hyper, kind, source="the 2018 reference")
+    tree = nvlabs_options.config_from_hyperparameters(hyper, kind, source="the 2018 reference")
     return dict(_leaves(resolve_data(tree, origin="the 2018 reference").config))
 
 

@@ -17,7 +17,7 @@ from munit_zoo_contrastive.projector import PatchProjector
 from safetensors.torch import load_file
 from torch import Tensor
 
-from munit_zoo.interop import cut, cyclegan
+from munit_zoo.interop import cut, cyclegan_options
 
 pytestmark = pytest.mark.golden
 
@@ -64,7 +64,7 @@ def test_vectors_and_entropies(path: Path, double):
 
 def test_vectors_of_a_checkpoint():
     folder = checkpoint("cut")
-    options = cyclegan.read_options(folder / "train_opt.txt")
+    options = cyclegan_options.read_options(folder / "train_opt.txt")
     read = cut.read_checkpoint(folder.glob("*.pth"), options)
     golden = load_file(folder / "expected.safetensors")
     generator = build("generator", read.settings["GENERATOR"], *read.channels["G"])
