@@ -171,9 +171,9 @@ def zero_gradients(recorded: Recorded, named: Iterable[tuple[str, nn.Parameter]]
             parameter.grad = torch.zeros_like(parameter)
 
 
-def stand_in_vgg(network: str = "vgg16") -> dict[str, Tensor]:
-    """The fixtures' stand-in for trained VGG weights, under torchvision's names."""
-    stages = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}[network]
+def stand_in_vgg(network: str = "vgg16", deepest: str = "relu5") -> dict[str, Tensor]:
+    """The fixtures' stand-in for trained VGG weights, under torchvision's names, to a stage."""
+    stages = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}[network][: int(deepest[4])]
     widths, numbers = [3], []
     for stage, count in enumerate(stages):
         widths += [min(64 * 2**stage, 512)] * count

@@ -88,6 +88,11 @@ class _SpectralConv2d(nn.Conv2d):
     u: Tensor
     v: Tensor
 
+    @property
+    def moves(self) -> bool:
+        """Whether a forward changes the vectors."""
+        return True
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         rows, columns = self.weight.shape[0], self.weight[0].numel()
@@ -101,6 +106,10 @@ class _SpectralConv2d(nn.Conv2d):
 
     def normalised_weight(self) -> Tensor:
         """The weight over σ, as one forward uses it."""
+        if self.weight.is_meta:  # shapes alone are run; that the vectors move is to be seen
+            if self.moves:
+                self.u.copy_(self.u)
+            return self.weight
         # Products and sums, and not `@`: autocast would compute that in half precision, and the
         # vectors, which carry over from step to step, would never get past its few digits.
         matrix = self.weight.flatten(1)
@@ -141,8 +150,12 @@ class HookSpectralConv2d(_SpectralConv2d):
     as it is, as a moving average of normalised weights; training begins to normalise it anew.
     """
 
+    @property
+    def moves(self) -> bool:
+        return self.training
+
     def vectors(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.training:
+        if not self.moves:
             return self.u, self.v
         u = torch.where(self.u.any(), self.u, len(self.u) ** -0.5)
         v = F.normalize((matrix * u[:, None]).sum(0), dim=0, eps=1e-12)

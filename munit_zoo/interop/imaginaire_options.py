@@ -89,7 +89,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def with_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
+def with_defaults(options: Mapping[str, Any], *, unit: bool = False) -> dict[str, Any]:
     """All options: those given, and the original's defaults for the others."""
     found: dict[str, Any] = {}
     for section, default in _DEFAULTS.items():
@@ -98,6 +98,8 @@ def with_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
             found[section] = {**default, **(given if isinstance(given, Mapping) else {})}
         else:
             found[section] = default if given is None else given
+    if unit and not (options.get("trainer") or {}).get("init"):
+        found["trainer"]["init"] = {"type": "normal", "gain": 0.02}
     for key in ("init", "model_average_config"):
         found["trainer"][key] = {**_TRAINER[key], **(found["trainer"][key] or {})}  # type: ignore[dict-item]
     if "patch_dis" in found["dis"]:  # UNIT's word for it

@@ -144,7 +144,7 @@ def _stargan_notes(options: Mapping[str, object], read: ReadNetworks, config: Co
 
 def _imaginaire(recipe: str) -> System:
     """The improved MUNIT, or UNIT, whose files and options have the same form."""
-    unit = recipe.endswith("unit")
+    unit = recipe.endswith("_unit")
     table = imaginaire.UNIT if unit else imaginaire.MUNIT
 
     def read(files: Sequence[Path], options: Mapping[str, object]) -> ReadNetworks:
@@ -153,7 +153,7 @@ def _imaginaire(recipe: str) -> System:
                 "the weights do not tell how the networks are built: give the YAML of their "
                 "training by --options"
             )
-        every = imaginaire_options.with_defaults(options)
+        every = imaginaire_options.with_defaults(options, unit=unit)
         nodes = imaginaire_options.settings_of_options(every, unit=unit)
         return imaginaire.read_checkpoint(files, nodes, table)
 

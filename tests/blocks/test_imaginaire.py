@@ -57,7 +57,7 @@ def test_anti_aliasing_keeps_the_mean_of_a_map():
 def test_colors_change_as_the_paper_has_it():
     x, u = images(2, 3, 4, 4), torch.rand(2, 3, dtype=torch.float64)
     found = augmented(x, u, ("color",))
-    for row, (brightness, saturation, contrast) in zip(range(2), u, strict=True):
+    for row, (brightness, saturation, contrast) in enumerate(u):
         y = x[row] + brightness - 0.5
         grey = y.mean(0, keepdim=True)
         y = grey + (y - grey) * 2 * saturation
