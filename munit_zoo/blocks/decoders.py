@@ -191,8 +191,7 @@ class StyledResnetDecoder(nn.Module):
     2019, eq. 1, with the one): the upsampling convolutions' norms, too.
 
     dim: length of w. norm: of x̂, without weights of its own. block, noise, weight_norm_last,
-    init_gain and other keys as those of `resnet`. Without an output activation, as is the default,
-    images are unbounded.
+    init_gain and other keys as those of `resnet`.
 
     Raises ContractError as `adain_resnet` does, and for a norm that a style steers.
     """
@@ -214,7 +213,7 @@ class StyledResnetDecoder(nn.Module):
         block_kernel_size: Odd = 3,
         norm: Slot[Norm] = slot("instance"),
         activation: Slot[Activation] = slot("relu"),
-        output_activation: Slot[Activation] = slot("none"),
+        output_activation: Slot[Activation] = slot("tanh"),
         mapping: Slot[StyleMapping] = slot("mlp", layers=2, activate_last=True),
         pad_type: PadType = "reflect",
         weight_norm: WeightNorm = "none",

@@ -70,6 +70,7 @@ class PyramidPatchDiscriminator(nn.Module):
             "padding": padding,
         }
         self.count = scales
+        self.detaches = weight_norm == "spectral_hook"  # its vectors
         self.scales = nn.ModuleList()
         for _ in range(1 if shared else scales):
             parts: list[nn.Module] = []
@@ -161,6 +162,7 @@ class ResidualDiscriminator(nn.Module):
             "weight_norm": weight_norm,
             "pad_type": "zero",
         }
+        self.detaches = weight_norm == "spectral_hook"  # its vectors
         self.stem = ConvBlock(in_channels, dim, kernel_size, **make)
         self.blocks = nn.ModuleList()
         for _ in range(layers):

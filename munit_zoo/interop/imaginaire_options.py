@@ -328,7 +328,7 @@ def optim_of_options(options: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "OPTIM": {"DEFAULT": _adam(options["gen_opt"]), "NETWORKS": {"DISCRIMINATOR": judge}}
     }
-    schedule = schedule_of(options["gen_opt"]["lr_policy"])
+    schedule = schedule_of(options["gen_opt"]["lr_policy"], int(options["max_iter"]))
     if schedule is not None:
         found["OPTIM"]["SCHEDULE"] = schedule
     clips = {"GENERATORS": options["gen_opt"], "DISCRIMINATORS": options["dis_opt"]}
@@ -350,18 +350,19 @@ def _adam(opt: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def schedule_of(policy: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A schedule that counts iterations; None for a constant rate, and where it counts epochs."""
+def schedule_of(policy: Mapping[str, Any], iterations: int) -> dict[str, Any] | None:
+    """A schedule of so many iterations; None for a constant rate, and where it counts epochs."""
     if policy["type"] == "constant" or not policy["iteration_mode"]:
         return None
     if policy["type"] == "step":
         every, gamma = int(policy["step_size"]), float(policy["gamma"])
         return {"NAME": "step", "EVERY": every, "GAMMA": gamma, "EARLY": False}
     _one_of({"linear": ""}, policy["type"], "lr_policy.type")
+    start, stop = (float(policy[key]) for key in ("decay_start", "decay_end"))
     return {
         "NAME": "linear",
-        "START": float(policy["decay_start"]),
-        "STOP": float(policy["decay_end"]),
+        "START": start / iterations if start <= 1 else start,  # up to 1, it is a share
+        "STOP": stop / iterations if stop <= 1 else stop,
         "FINAL": float(policy["decay_target"]),
     }
 
@@ -375,7 +376,7 @@ def notes_of_options(options: Mapping[str, Any]) -> list[str]:
             "learning rates fall with epochs, which a config does not count: the rates are "
             "constant; to train on, set OPTIM.SCHEDULE, in iterations"
         )
-    elif schedule_of(policies[0]) != schedule_of(policies[1]):
+    elif policies[0] != policies[1]:
         notes.append("discriminators have the generators' schedule: a config has one for all")
     return notes
 

@@ -133,6 +133,7 @@ class ImaginaireMunit(TranslationModel):
         decoder: Slot[Decoder] = slot(
             "styled_resnet",
             block="pre_activation",
+            output_activation=slot("none"),
             mapping=slot("mlp", layers=2, activate_last=True, **_DRAWN),
             weight_norm_last=False,
             **_MADE,
