@@ -16,6 +16,7 @@ TITLES = {
     "layout": "Channels last: training",
     "layout_small": "Channels last: training small images in batches of eight",
     "optimizer": "Fused Adam",
+    "zoo": "Other recipes, as published, against their originals' way",
     "components": "Components alone, forward and backward",
     "data": "Loading",
 }

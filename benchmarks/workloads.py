@@ -32,6 +32,8 @@ CPU = {
     "--components norm:*,activation:*,content_encoder:resnet,style_encoder:conv,decoder:*,"
     "mapping:*,discriminator:*,loss:l1,loss:lsgan --seconds 2",
     "layout_small": "munit/shapes --reference --mode train --batch 8 --channels-last off,on",
+    "zoo": "unit/edges2shoes cyclegan/images pix2pix/images bicyclegan/edges2shoes stargan/celeba "
+    "funit/animals starganv2/afhq --reference --mode train --precision fp32 --rounds 3",
     "data": "munit/edges2shoes DATA.ROOT=benchmarks/images --mode data --batch 8",
 }
 CUDA = {

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from _golden_zoo import BOUND, FLOOR, Case, error_of
+from _parity import note
 from _training import Training
 from torch import Tensor
 
@@ -27,6 +28,7 @@ class Replay:
 
     def __init__(self, path: Path, tree: dict[str, Any], sizes: Any, **options: Any) -> None:
         self.case = Case(path)
+        self.recipe = tree["MODEL"]["NAME"]
         self.training = Training(tree, sizes, **options)
         self.networks: dict[str, tuple[str, Any]] = {}
 
@@ -91,6 +93,7 @@ class Replay:
     def check(self) -> None:
         """Everything that was compared is within the bound."""
         name, error = max(self.case.errors.items(), key=lambda item: item[1])
+        note(self.recipe, error)
         assert error <= BOUND, f"{name} is off by {error:.2e}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import _parity
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -52,3 +53,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def pytest_sessionfinish() -> None:
+    _parity.write()

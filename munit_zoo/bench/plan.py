@@ -30,7 +30,8 @@ class Request:
     in pixels; None for the config's own. channels_last: memory formats; None for the config's own.
     styles: translations of each image in the mode `translate`.
     components: `kind:pattern` of the mode `component`.
-    reference: also measure the 2018 implementation's way, and give ratios to it.
+    reference: also measure the original's way (of MUNIT and UNIT a trainer written as the 2018 one
+    is; of other recipes `original_arm`), and give ratios to it.
     seconds, rounds: how long an arm is measured, at the least, and in how many rounds.
     """
 
@@ -95,7 +96,7 @@ class Arm:
 
     config: the config's name; the component's, as `norm:adain`, in the mode `component`.
     size: side of the images; None for the config's own.
-    variant: overrides that tell it from its neighbours. reference: the 2018 way.
+    variant: overrides that tell it from its neighbours. reference: the original's way.
     """
 
     config: str

@@ -14,8 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from munit_zoo.bench.components import build_component
 from munit_zoo.bench.measure import allow_tf32, bytes_of
+from munit_zoo.bench.original import original_arm
 from munit_zoo.bench.plan import Arm
-from munit_zoo.bench.reference import ReferenceTrainer, hyperparameters_of
+from munit_zoo.bench.reference import OF_2018, ReferenceTrainer, hyperparameters_of
 from munit_zoo.config import Config, bind, domains_of, load_config
 from munit_zoo.data.stream import Batches
 from munit_zoo.engine.acceleration import (
@@ -76,8 +77,10 @@ def build_work(arm: Arm, device: torch.device) -> Work:
         raise UsageError("CUDA graphs are of whole steps: leave them out for components")
     if arm.mode == "component":
         work = _component(arm, device)
-    elif arm.reference:
+    elif arm.reference and load_config(arm.config, *arm.overrides).MODEL.NAME in OF_2018:
         work = _reference(arm, device)
+    elif arm.reference:
+        work = _BUILDERS[arm.mode](original_arm(arm), device)
     else:
         work = _BUILDERS[arm.mode](arm, device)
 

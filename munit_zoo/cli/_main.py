@@ -427,7 +427,7 @@ def _bench(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--styles", type=int, default=10, help="translations of an image (10)")
     command.add_argument("--components", help="as norm:*,decoder:adain_resnet, alone")
-    command.add_argument("--reference", action="store_true", help="also the 2018 way; ratios to it")
+    command.add_argument("--reference", action="store_true", help="the original's way, too; ratios")
     command.add_argument("--seconds", type=float, default=5.0, help="an arm, at the least (5)")
     command.add_argument("--rounds", type=int, default=5, help="at the least (5)")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the result")

@@ -149,7 +149,15 @@ def _trained(criterion: object) -> bool:
 
 
 def _check_trained(model: TranslationModel, objective: Objective) -> None:
-    """Raises GraphError for a network that no update trains, and is not said to be fixed."""
+    """Raises GraphError for an update that has nothing to train, and for a network that no update
+    trains and that is not said to be fixed."""
+    networks = model.networks()
+    for update, paths in zip(objective.graph.updates, objective.planner.trains, strict=True):
+        if not any(True for path in paths for _ in networks[path].parameters()):
+            raise GraphError(
+                f"{type(model).__name__}: the update {update.name!r} trains {', '.join(paths)}, "
+                f"and {type(networks[paths[0]]).__name__} has nothing to train: choose another"
+            )
     trained = {path for paths in objective.planner.trains for path in paths}
     for path, network in model.networks().items():
         if path in trained or {path, path.rpartition(".")[2]} & set(model.fixed):
@@ -278,19 +286,19 @@ def smallest_size(config: Config, *, limit: int = 2048) -> int | None:
 
 
 def _failure(sizes: Sizes, error: BaseException, stride: int) -> str:
-    # torch and we ourselves raise sentences; a KeyError is only a word
-    told = isinstance(error, (RuntimeError, ValueError, MunitZooError))
-    reason = str(error) if told else f"{type(error).__name__}: {error}"
-    message = f"a training step cannot be computed for images of {_listed(sizes)}: {reason}"
-    if all(side % stride == 0 for size in sizes.values() for side in size):
-        return message
+    """Why a step cannot be computed: sides that do not fit the networks, else what was raised."""
+    message = f"a training step cannot be computed for images of {_listed(sizes)}: "
     fitting = {
         name: (-(-h // stride) * stride, -(-w // stride) * stride) for name, (h, w) in sizes.items()
     }
-    return (
-        f"{message}. Their sides must be multiples of {stride} (the content encoder's stride): "
-        f"{_listed(fitting)}"
-    )
+    hint = f"their sides must be multiples of {stride} (the networks' stride): {_listed(fitting)}"
+    if isinstance(error, MunitZooError):
+        return message + (str(error) if fitting == dict(sizes) else f"{error}. T{hint[1:]}")
+    if fitting != dict(sizes):  # which is why, and what torch says of it helps nobody
+        return message + hint
+    # torch raises sentences; a KeyError is only a word
+    told = isinstance(error, (RuntimeError, ValueError))
+    return message + (str(error) if told else f"{type(error).__name__}: {error}")
 
 
 def _listed(sizes: Sizes) -> str:

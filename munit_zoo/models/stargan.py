@@ -124,19 +124,19 @@ class StarGan(_Told):
         count = len(domains)
         self.build(count, count, critics, generator, discriminator)
 
-    def code(self, y: Tensor) -> Tensor:
-        """What the generator is told of a label: (N,) to one-hot (N, K)."""
-        return F.one_hot(y, len(self.domains))
+    def code(self, y: Tensor, like: Tensor) -> Tensor:
+        """What the generator is told of a label: (N,) to one-hot (N, K). like: says the dtype."""
+        return F.one_hot(y, len(self.domains)).to(like.dtype)
 
     @tensor
     def fake(self, x: Tensor, y_trg: Tensor) -> Tensor:
         """Translation."""
-        return self.generator(x, self.code(y_trg))
+        return self.generator(x, self.code(y_trg, x))
 
     @tensor
     def x_cycle(self, fake: Tensor, y: Tensor) -> Tensor:
         """The translation brought back."""
-        return self.generator(fake, self.code(y))
+        return self.generator(fake, self.code(y, fake))
 
     @tensor
     def between(self, x: Tensor, fake: Tensor, alpha: Tensor) -> Tensor:
@@ -225,7 +225,7 @@ class StarGanAttributes(StarGan):
         self.style_dim = len(attributes)
         self.build(self.style_dim, self.style_dim, critics, generator, discriminator)
 
-    def code(self, y: Tensor) -> Tensor:
+    def code(self, y: Tensor, like: Tensor) -> Tensor:
         """What the generator is told of labels: they themselves, (N, K)."""
         return y
 

@@ -57,7 +57,8 @@ class Factory:
     """A component with its settings bound: called with the wired arguments, it builds one.
 
     A setting may itself be a Factory (a slot). place: dotted path of the config's node that it was
-    made from; a ContractError of building the component, or a part of it, says which.
+    made from; a ContractError of building the component, or a part of it, says which. known: the
+    others of its kind.
     """
 
     component: Callable[..., object]
@@ -65,6 +66,7 @@ class Factory:
     contract: Contract | None = None
     name: str = ""
     place: str = ""
+    known: Registry | None = None
 
     def __call__(self, *wired: object) -> Any:
         if not self.place:
@@ -80,6 +82,7 @@ class Factory:
         if self.contract is None:
             return self.component(*wired, **self.settings)
         label = f"{self.contract.kind} {self.name!r}"
+        self._check_wired(len(wired), label)
         try:
             built = self.component(*wired, **self.settings)
         except MunitZooError:
@@ -90,6 +93,31 @@ class Factory:
             ) from error
         self.contract.check_instance(built, label)
         return built
+
+    def _check_wired(self, count: int, label: str) -> None:
+        """Raises ContractError for a component that takes more from its builder than it is given,
+        or less: of domains' numbers or styles, say, where the builder has none."""
+        if self.contract is None or not inspect.isclass(self.component):
+            return
+        names, least = _wired_by(self.component)
+        if least <= count <= len(names):
+            return
+        given = ", ".join((*self.contract.wired, *self.contract.optional)[:count])
+        fitting = () if self.known is None else self.known.made_from(count)
+        hint = f": choose {', '.join(fitting)}" if fitting else ""
+        raise ContractError(
+            f"{label} is made from ({', '.join(names)}), and here there is ({given}){hint}"
+        )
+
+
+def _wired_by(component: type) -> tuple[list[str], int]:
+    """Names of what a class is made from, and how many of them it cannot do without."""
+    parameters = [
+        p
+        for p in inspect.signature(component).parameters.values()
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    return [p.name for p in parameters], sum(p.default is p.empty for p in parameters)
 
 
 class Registry:
@@ -198,6 +226,15 @@ class Registry:
         doc = inspect.cleandoc(component.__dict__.get("__doc__") or "")  # its own, not torch's
         return Description(entry, component, signature, self.contract, doc)
 
+    def made_from(self, count: int) -> tuple[str, ...]:
+        """Our own components that can be made from so many wired arguments."""
+        found = []
+        for entry in self.entries():
+            if entry.origin == "builtin":
+                names, least = _wired_by(self.get(entry.name))
+                found += [entry.name] if least <= count <= len(names) else []
+        return tuple(found)
+
     def broken(self, *, check: bool = False) -> dict[str, ComponentError]:
         """Components that failed to load so far, as `dist:name` to error.
 
@@ -240,7 +277,7 @@ class Registry:
             if key not in known:
                 hint = suggest(key, known) or f"It has: {', '.join(known) or 'none'}."
                 raise ContractError(f"the {self.kind} {name!r} has no setting {key!r}. {hint}")
-        return Factory(component, settings, self.contract, name)
+        return Factory(component, settings, self.contract, name, known=self)
 
     def register(self, name: str) -> Callable[[type], type]:
         """Class decorator for notebooks and `--plugin` files: make a class known by a name.

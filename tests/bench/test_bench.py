@@ -11,6 +11,7 @@ import torch
 
 from munit_zoo.bench import run as runner
 from munit_zoo.bench.measure import Timing, measure_peaks, take_turns
+from munit_zoo.bench.original import original_arm
 from munit_zoo.bench.plan import Arm, Request, plan_arms
 from munit_zoo.bench.report import (
     Result,
@@ -463,10 +464,28 @@ def test_recipes_of_every_kind_are_measured(recipe):
         configs=(f"{recipe}/shapes",),
         modes=("train", "translate"),
         precisions=("fp32",),
+        reference=True,
         styles=2,
         seconds=0,
         rounds=1,
     )
     rows = run(request).rows
-    assert [row.error for row in rows] == [None, None]
-    assert all(row.gflop > 0 for row in rows)
+    assert [(row.label, row.error) for row in rows] == [
+        ("reference fp32", None),
+        ("fp32", None),
+    ] * 2
+    assert all(row.gflop > 0 and row.speedup_vs_reference > 0 for row in rows)
+    assert rows[0].gflop >= rows[1].gflop
+
+
+def test_the_original_way_of_a_recipe_has_every_saving_off():
+    """SHARE is on in this recipe by default, FOLD in its style-steered decoder, FUSED in Adam."""
+    arm = next(a for a in plan_arms(Request(("starganv2/shapes",), reference=True), "cpu"))
+    assert arm.reference
+    plain = original_arm(arm)
+    config = load_config(plain.config, *plain.overrides, *plain.variant)
+    assert (config.ENGINE.SHARE, plain.channels_last, plain.reference) == ("none", False, False)
+    assert not any(config.OPTIM.DEFAULT.get(key) for key in ("FUSED", "FOREACH"))
+    unfolded = original_arm(replace(arm, config="funit/shapes"))
+    config = load_config(unfolded.config, *unfolded.overrides, *unfolded.variant)
+    assert config.MODEL.DECODER.FOLD is False

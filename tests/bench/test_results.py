@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,21 @@ def test_results_are_whole(file: Path):
 def test_the_page_is_made_from_the_results():
     render = load("render")
     assert render.PAGE.read_text(encoding="utf-8") == render.render()
+
+
+def test_the_zoo_has_its_page():
+    """Slots and parts; sizes are measured anew in the slow test."""
+    zoo = load("zoo")
+    page = zoo.PAGE.read_text(encoding="utf-8")
+    assert page.endswith(zoo.render_parts()), "python benchmarks/zoo.py"
+    rows = page.partition("## Recipes")[2].partition("## Slots")[0]
+    assert re.findall(r"^\| \[?`(\w+)`", rows, flags=re.M) == zoo.recipes()
+
+
+@pytest.mark.slow
+def test_the_sizes_of_the_zoo_are_measured():
+    zoo = load("zoo")
+    assert zoo.PAGE.read_text(encoding="utf-8") == zoo.render()
 
 
 def test_the_workloads_are_commands_that_parse():

@@ -96,6 +96,9 @@ _FREE = frozenset(
     + ["OPTIM.DEFAULT.FUSED", "OPTIM.NETWORKS.DISCRIMINATOR.FUSED"]
 )
 
+OF_2018 = ("munit", "unit")
+"""The recipes that the 2018 implementation has."""
+
 
 def hyperparameters_of(config: Config) -> tuple[dict[str, Any], Kind]:
     """The reference's hyperparameters of a resolved config, and its kind.
@@ -108,7 +111,7 @@ def hyperparameters_of(config: Config) -> tuple[dict[str, Any], Kind]:
     does not have.
     """
     kind = config.MODEL.NAME
-    if kind not in ("munit", "unit"):
+    if kind not in OF_2018:
         raise _foreign("MODEL.NAME", kind, "munit")
     leaves, its = dict(_leaves(config)), _described({}, kind)
     for letter, name in zip("AB", config.DOMAINS, strict=True):  # whatever the user calls them
