@@ -29,7 +29,11 @@ from munit_zoo.registry import MODELS, registry
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "zoo.md"
 PARITY = HERE / "parity.json"
-CASES = ("tests/interop/test_golden.py", "tests/interop/test_zoo_training.py")
+CASES = (
+    "tests/interop/test_golden.py",
+    "tests/interop/test_zoo_training.py",
+    "tests/interop/test_imaginaire.py",
+)
 
 HEAD = """# The zoo
 

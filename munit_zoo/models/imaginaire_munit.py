@@ -74,9 +74,9 @@ def _updates(gan_recon: bool) -> tuple[Update, ...]:
 
 
 class ImaginaireMunit(TranslationModel):
-    """MUNIT with spectral norms, a style at every norm of the decoder, images without bounds.
+    """MUNIT with spectral norms and a style at every norm (after ECCV 2018, arXiv 1804.04732).
 
-    As in `munit`, c_i and s_i are content and style code of an image of domain i, z_i a drawn
+    Images have no bounds. As in `munit`, c_i and s_i are content and style code of an image of domain i, z_i a drawn
     style; x_ba = G_a(c_b, z_a). Tensors stand in the order in which the original computes them:
     where weights are spectrally normalised, each call moves their vectors, so that order, and calls
     whose result nothing reads (`also`), are part of the result.

@@ -37,7 +37,7 @@ class _Domain(Protocol):
 
 
 class ImaginaireUnit(TranslationModel):
-    """One latent space shared by both domains, without noise: one image, one translation.
+    """UNIT without noise, one discriminator for all scales (after NeurIPS 2017, arXiv 1703.00848).
 
     h_i = E_i(x_i) is the latent of an image of domain i, x_ab = G_b(h_a); each discriminator is one
     network for all scales. Tensors stand in the order in which the original computes them, which
