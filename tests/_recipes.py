@@ -132,7 +132,7 @@ def imaginaire_munit(domains: tuple[Domain, ...] = TWO, **settings: Any) -> Imag
         "content_encoder": _content(block="pre_activation"),
         "style_encoder": slot("conv", dim=4, downsamples=2, kernel_size=3),
         "decoder": slot("styled_resnet", dim=8, blocks=1, kernel_size=3),
-        "discriminator": slot("residual", dim=4, layers=3, weight_norm="none"),
+        "discriminator": slot("imaginaire_residual", dim=4, layers=3, weight_norm="none"),
     }
     return ImaginaireMunit(domains, **{**chosen, **settings})
 

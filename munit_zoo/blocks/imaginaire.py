@@ -18,8 +18,8 @@ from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
 from munit_zoo.registry.ranges import Kernel, PositiveFloat, Scales, Width
 
 __all__ = [
+    "ImaginaireResidualDiscriminator",
     "PyramidPatchDiscriminator",
-    "ResidualDiscriminator",
     "augmented",
     "numbers_of",
     "shifted",
@@ -116,7 +116,7 @@ class PyramidPatchDiscriminator(nn.Module):
         return logits
 
 
-class ResidualDiscriminator(nn.Module):
+class ImaginaireResidualDiscriminator(nn.Module):
     """One logit for the whole image, by residual blocks between which the map is halved.
 
     Image (N, in_channels, H, W) to a list of one (N, 1). A convolution at full size, then `layers`
@@ -183,14 +183,15 @@ class ResidualDiscriminator(nn.Module):
         size = tuple(x.shape[2:])
         if self.last is not None and size != (self.side, self.side):
             raise GraphError(
-                f"images of {size[0]}×{size[1]}: the discriminator `residual` of "
+                f"images of {size[0]}×{size[1]}: the discriminator `imaginaire_residual` of "
                 f"{len(self.blocks)} LAYERS takes {self.side}×{self.side}; set DATA so, LAYERS "
                 "otherwise, or AGGREGATION: pool, which takes any size"
             )
         if min(size) < self.side:
             raise GraphError(
-                f"images of {size[0]}×{size[1]} are too small for the discriminator `residual` of "
-                f"{len(self.blocks)} LAYERS, which needs {self.side}×{self.side}"
+                f"images of {size[0]}×{size[1]} are too small for the discriminator "
+                f"`imaginaire_residual` of {len(self.blocks)} LAYERS, which needs "
+                f"{self.side}×{self.side}"
             )
         x = self.stem(x)
         for block in self.blocks:

@@ -218,7 +218,7 @@ def _judge(dis: Mapping[str, Any], drawn: Mapping[str, Any], *, shared: bool) ->
             **found,
         }
     return {
-        "NAME": "residual",
+        "NAME": "imaginaire_residual",
         "KERNEL_SIZE": dis["first_kernel_size"],
         "BLOCK": _one_of(_ORDERS, dis["order"], "order"),
         "ANTI_ALIASED": bool(dis["anti_aliased"]),

@@ -76,8 +76,8 @@ def _updates(gan_recon: bool) -> tuple[Update, ...]:
 class ImaginaireMunit(TranslationModel):
     """MUNIT with spectral norms and a style at every norm (after ECCV 2018, arXiv 1804.04732).
 
-    Images have no bounds. As in `munit`, c_i and s_i are content and style code of an image of domain i, z_i a drawn
-    style; x_ba = G_a(c_b, z_a). Tensors stand in the order in which the original computes them:
+    Images have no bounds. As in `munit`, c_i and s_i are content and style code of an image of
+    domain i, z_i a drawn style; x_ba = G_a(c_b, z_a). Tensors stand in the order in which the original computes them:
     where weights are spectrally normalised, each call moves their vectors, so that order, and calls
     whose result nothing reads (`also`), are part of the result.
 
@@ -87,7 +87,7 @@ class ImaginaireMunit(TranslationModel):
     Terms: those of `munit`, with content codes held fixed where they are the aim; `kl`; the codes
     of a reconstruction against those of its image, `style_recon_within`, `content_recon_within`;
     `consistency`, the discriminator's features of an image mirrored and moved against those of the
-    image (Zhang et al. 2020), for discriminators that tell features, as `residual` does.
+    image (Zhang et al. 2020), for discriminators that tell features, as `imaginaire_residual` does.
     """
 
     a: _Domain
@@ -138,7 +138,7 @@ class ImaginaireMunit(TranslationModel):
             weight_norm_last=False,
             **_MADE,
         ),
-        discriminator: Slot[Discriminator] = slot("residual", dim=32, layers=6),
+        discriminator: Slot[Discriminator] = slot("imaginaire_residual", dim=32, layers=6),
         gan_recon: bool = False,
         augment: tuple[Policy, ...] = (),
     ) -> None:
@@ -282,7 +282,7 @@ class ImaginaireMunit(TranslationModel):
         if not self.tells:
             raise ContractError(
                 "the term CONSISTENCY compares features of the discriminator, and this one tells "
-                "none: choose MODEL.DISCRIMINATOR {NAME: residual}, or leave the term out"
+                "none: set MODEL.DISCRIMINATOR.NAME=imaginaire_residual, or leave the term out"
             )
         found: Tensor = judge.features(x)
         return found

@@ -42,7 +42,7 @@ BUILTINS: dict[str, str] = {
     "decoder": """
         adain_resnet = munit_zoo.blocks.decoders:AdaINResnetDecoder
         resnet = munit_zoo.blocks.decoders:ResnetDecoder
-        styled_resnet = munit_zoo.blocks.decoders:StyledResnetDecoder
+        styled_resnet = munit_zoo.blocks.styled_decoder:StyledResnetDecoder
     """,
     "generator": """
         ones = munit_zoo.blocks.generators:Ones
@@ -58,12 +58,12 @@ BUILTINS: dict[str, str] = {
     """,
     "discriminator": """
         funit = munit_zoo.blocks.funit:FunitDiscriminator
+        imaginaire_residual = munit_zoo.blocks.imaginaire:ImaginaireResidualDiscriminator
         multiscale_patch = munit_zoo.blocks.discriminators:MultiscalePatchDiscriminator
         multiscale_patchgan = munit_zoo.blocks.bicyclegan:MultiscalePatchGAN
         patch = munit_zoo.blocks.discriminators:PatchDiscriminator
         pixel = munit_zoo.blocks.discriminators:PixelDiscriminator
         pyramid_patch = munit_zoo.blocks.imaginaire:PyramidPatchDiscriminator
-        residual = munit_zoo.blocks.imaginaire:ResidualDiscriminator
         stargan = munit_zoo.blocks.stargan:StarGANDiscriminator
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Discriminator
     """,

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from munit_zoo.blocks.imaginaire import (
+    ImaginaireResidualDiscriminator,
     PyramidPatchDiscriminator,
-    ResidualDiscriminator,
     augmented,
     numbers_of,
     shifted,
@@ -35,20 +35,24 @@ def test_scales_are_halved_bilinearly_and_may_share_their_network():
 
 
 def test_one_logit_an_image_of_the_size_that_fits():
-    judge = ResidualDiscriminator(3, dim=2, layers=2)
+    judge = ImaginaireResidualDiscriminator(3, dim=2, layers=2)
     assert judge.input_size == 16
     (logits,) = judge(torch.zeros(2, 3, 16, 16))
     assert logits.shape == (2, 1)
     with pytest.raises(GraphError, match=r"of 2 LAYERS takes 16×16.*AGGREGATION: pool"):
         judge(torch.zeros(1, 3, 32, 16))
-    anywhere = ResidualDiscriminator(3, dim=2, layers=2, aggregation="pool", anti_aliased=True)
+    anywhere = ImaginaireResidualDiscriminator(
+        3, dim=2, layers=2, aggregation="pool", anti_aliased=True
+    )
     assert anywhere(torch.zeros(1, 3, 20, 12))[0].shape == (1, 1)
     with pytest.raises(GraphError, match="too small .* needs 4×4"):
         anywhere(torch.zeros(1, 3, 3, 12))
 
 
 def test_anti_aliasing_keeps_the_mean_of_a_map():
-    judge = ResidualDiscriminator(3, dim=2, layers=1, aggregation="pool", anti_aliased=True)
+    judge = ImaginaireResidualDiscriminator(
+        3, dim=2, layers=1, aggregation="pool", anti_aliased=True
+    )
     halved = judge.halve(torch.ones(1, 2, 8, 8))
     assert halved.shape == (1, 2, 4, 4)
     torch.testing.assert_close(halved[:, :, 1:-1, 1:-1], torch.ones(1, 2, 2, 2))

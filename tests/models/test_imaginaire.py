@@ -41,7 +41,7 @@ def test_calls_for_the_state_of_networks_alone():
 
 
 def test_reconstructions_pass_discriminators_with_state():
-    judge = slot("residual", dim=4, layers=3, **SPECTRAL)
+    judge = slot("imaginaire_residual", dim=4, layers=3, **SPECTRAL)
     first, second = computed(imaginaire_munit(gan_recon=True, discriminator=judge))
     assert first[-6:] == ["d_ba", "d_ab", "d_a", "d_b", "d_aa", "d_bb"]
     assert {"d_aa", "d_made_a"} <= set(second)
@@ -62,7 +62,7 @@ def test_all_of_an_updates_networks_are_clipped_together():
 
 def test_consistency_wants_features():
     model = imaginaire_munit(discriminator=slot("pyramid_patch", dim=4, layers=1, scales=2))
-    with pytest.raises(ContractError, match="CONSISTENCY compares features .* residual"):
+    with pytest.raises(ContractError, match="CONSISTENCY compares features .* imaginaire_residual"):
         model.features(model.a.discriminator, torch.zeros(1, 3, 32, 32))
 
 
@@ -75,7 +75,7 @@ SMALL = (
     "MODEL.DECODER.DIM=8",
     "MODEL.DECODER.MAPPING.DIM=8",
     "MODEL.DECODER.NOISE=true",
-    "MODEL.DISCRIMINATOR={NAME: residual, DIM: 4, LAYERS: 3}",
+    "MODEL.DISCRIMINATOR={NAME: imaginaire_residual, DIM: 4, LAYERS: 3}",
     "MODEL.AUGMENT=[color, translation, cutout]",
     "MODEL.GAN_RECON=true",
     "LOSSES.CONSISTENCY={NAME: mse, WEIGHT: 1}",

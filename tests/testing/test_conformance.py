@@ -30,7 +30,7 @@ SMALL = {
     "decoder:resnet": {"blocks": 1},
     "decoder:styled_resnet": {"blocks": 1, "dim": 8},
     "discriminator:pyramid_patch": {"dim": 4, "layers": 1},
-    "discriminator:residual": {"dim": 4, "layers": 4},
+    "discriminator:imaginaire_residual": {"dim": 4, "layers": 4},
     "generator:resnet": {"dim": 4, "blocks": 1, "dropout": 0.5},
     "generator:stargan": {"dim": 4, "blocks": 1},
     "discriminator:funit": {"dim": 4, "blocks": 4},
@@ -78,7 +78,7 @@ SMALL = {
         "content_encoder": slot("resnet", dim=4, blocks=1, weight_norm="spectral_hook"),
         "style_encoder": slot("conv", dim=4),
         "decoder": slot("styled_resnet", blocks=1, dim=8, noise=True),
-        "discriminator": slot("residual", dim=4, layers=4),
+        "discriminator": slot("imaginaire_residual", dim=4, layers=4),
         "augment": ("color", "translation", "cutout"),
     },
     "model:imaginaire_unit": {
