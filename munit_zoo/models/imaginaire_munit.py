@@ -77,9 +77,9 @@ class ImaginaireMunit(TranslationModel):
     """MUNIT with spectral norms and a style at every norm (after ECCV 2018, arXiv 1804.04732).
 
     Images have no bounds. As in `munit`, c_i and s_i are content and style code of an image of
-    domain i, z_i a drawn style; x_ba = G_a(c_b, z_a). Tensors stand in the order in which the original computes them:
-    where weights are spectrally normalised, each call moves their vectors, so that order, and calls
-    whose result nothing reads (`also`), are part of the result.
+    domain i, z_i a drawn style; x_ba = G_a(c_b, z_a). Tensors stand in the order in which the
+    original computes them: where weights are spectrally normalised, each call moves their vectors,
+    so that order, and calls whose result nothing reads (`also`), are part of the result.
 
     style_dim: length of a style code. gan_recon: reconstructions are to pass for real, too.
     augment: changes of what discriminators see (DiffAugment, Zhao et al. 2020), in turn.
