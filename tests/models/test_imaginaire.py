@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from _recipes import imaginaire_munit, imaginaire_unit, looked_at, objective_of
+from _recipes import imaginaire_munit, imaginaire_unit, inputs_of, looked_at, objective_of
+from _training import Training
 
 import munit_zoo as mz
 from munit_zoo.cli import main
@@ -58,6 +59,21 @@ def test_unit_always_reconstructs_where_generators_keep_state():
 def test_all_of_an_updates_networks_are_clipped_together():
     objective = objective_of(imaginaire_unit(), options={"generators": UpdateOptions(clip_total=2)})
     assert (objective.clip_total(0), objective.clip_total(1)) == (None, 2)
+
+
+def test_the_gradient_of_all_of_them_is_scaled(tiny_unit):
+    config = load_config("unit/shapes", *tiny_unit, "ENGINE.BATCH_SIZE=1", "DATA.SIZE=16")
+    found = []
+    for limit in ([], ["UPDATES.GENERATORS.CLIP_TOTAL=0.5"]):
+        torch.manual_seed(0)
+        training = Training(config.plain(), {"a": (16, 16), "b": (16, 16)}, *limit)
+        torch.manual_seed(0)
+        training.step(inputs_of(training.objective, 16, 1), 0)
+        found.append(training.gradients[1])
+    free, clipped = ([gradient.flatten() for gradient in one.values()] for one in found)
+    whole = torch.cat(free)
+    assert float(whole.norm()) > 1
+    torch.testing.assert_close(torch.cat(clipped), whole / whole.norm() / 2)
 
 
 def test_consistency_wants_features():
