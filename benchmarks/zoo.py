@@ -32,6 +32,7 @@ PARITY = HERE / "parity.json"
 CASES = (
     "tests/interop/test_golden.py",
     "tests/interop/test_zoo_training.py",
+    "tests/interop/test_drit.py",
     "tests/interop/test_imaginaire.py",
 )
 
@@ -57,7 +58,8 @@ themselves (norms, activations, mappings) are under `munit-zoo describe KIND NAM
 
 PARTS = """## Parts
 
-What goes into a slot, by its kind."""
+What goes into a slot, by its kind; after these what a config names beside its recipe:
+augmentations, losses ([losses.md](losses.md) has their formulas), optimizers and schedules."""
 
 PART_KINDS = (
     "content_encoder",
@@ -68,6 +70,10 @@ PART_KINDS = (
     "discriminator",
     "norm",
     "activation",
+    "augmentation",
+    "loss",
+    "optimizer",
+    "schedule",
 )
 
 _PAPER = re.compile(r"([A-Z]\w+ \d{4}),[^)]*?arXiv (\d{4}\.\d{5})")
@@ -152,6 +158,8 @@ def part_rows() -> Iterator[tuple[str, ...]]:
         for entry in registry(kind).entries():
             if entry.origin == "builtin":
                 yield kind, f"`{entry.name}`", registry(kind).summary(entry.name)
+        for name, summary in registry(kind).families_like("*").items():
+            yield kind, f"`{name}`", summary
 
 
 def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:

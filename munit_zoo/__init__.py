@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from munit_zoo.models import TranslationModel
     from munit_zoo.models.bicyclegan import BicycleGan
     from munit_zoo.models.cyclegan import CycleGan
+    from munit_zoo.models.cyclegan_noise import CycleGanNoise
+    from munit_zoo.models.drit import Drit
     from munit_zoo.models.funit import Funit
     from munit_zoo.models.imaginaire_munit import ImaginaireMunit
     from munit_zoo.models.imaginaire_unit import ImaginaireUnit
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BicycleGan",
     "CycleGan",
+    "CycleGanNoise",
+    "Drit",
     "Funit",
     "ImaginaireMunit",
     "ImaginaireUnit",
@@ -83,6 +87,8 @@ __all__ = [
 _RECIPES = {
     "BicycleGan": "munit_zoo.models.bicyclegan",
     "CycleGan": "munit_zoo.models.cyclegan",
+    "CycleGanNoise": "munit_zoo.models.cyclegan_noise",
+    "Drit": "munit_zoo.models.drit",
     "Funit": "munit_zoo.models.funit",
     "ImaginaireMunit": "munit_zoo.models.imaginaire_munit",
     "ImaginaireUnit": "munit_zoo.models.imaginaire_unit",

@@ -14,6 +14,8 @@ from munit_zoo.losses import AdversarialLoss, NamesLoss
 from munit_zoo.models import Critic, Fool, Graph, Objective, Term, TranslationModel, Values
 from munit_zoo.models.bicyclegan import BicycleGan
 from munit_zoo.models.cyclegan import CycleGan
+from munit_zoo.models.cyclegan_noise import CycleGanNoise
+from munit_zoo.models.drit import Drit
 from munit_zoo.models.funit import Funit
 from munit_zoo.models.imaginaire_munit import ImaginaireMunit
 from munit_zoo.models.imaginaire_unit import ImaginaireUnit
@@ -44,7 +46,9 @@ def _judge() -> Any:
     return slot("multiscale_patch", dim=4, layers=2, scales=2)
 
 
-def munit(domains: tuple[Domain, ...] = TWO, **settings: Any) -> Munit:
+def munit(
+    domains: tuple[Domain, ...] = TWO, *, recipe: type[Munit] = Munit, **settings: Any
+) -> Munit:
     chosen = {
         "style_dim": 4,
         "content_encoder": _content(),
@@ -52,7 +56,7 @@ def munit(domains: tuple[Domain, ...] = TWO, **settings: Any) -> Munit:
         "decoder": slot("adain_resnet", blocks=1, kernel_size=3, mapping=slot("mlp", dim=8)),
         "discriminator": _judge(),
     }
-    return Munit(domains, **{**chosen, **settings})
+    return recipe(domains, **{**chosen, **settings})
 
 
 def unit(domains: tuple[Domain, ...] = TWO, **settings: Any) -> Unit:
@@ -73,6 +77,16 @@ def cyclegan(domains: tuple[Domain, ...] = TWO, **settings: Any) -> CycleGan:
     return CycleGan(domains, **{**chosen, **settings})
 
 
+def cyclegan_noise(domains: tuple[Domain, ...] = TWO, **settings: Any) -> CycleGanNoise:
+    chosen = {
+        "style_dim": 3,
+        "generator": slot("unet", dim=2, levels=3, norm=slot("instance")),
+        "discriminator": slot("patch", dim=2, layers=1),
+        "pool_size": 3,
+    }
+    return CycleGanNoise(domains, **{**chosen, **settings})
+
+
 def pix2pix(domains: tuple[Domain, ...] = TWO, **settings: Any) -> Pix2Pix:
     chosen = {
         "generator": slot("unet", dim=2, levels=3, dropout=0.0),
@@ -91,6 +105,20 @@ def bicyclegan(domains: tuple[Domain, ...] = TWO, **settings: Any) -> BicycleGan
         "discriminator2": judge,
     }
     return BicycleGan(domains, **{**chosen, **settings})
+
+
+def drit(domains: tuple[Domain, ...] = TWO, **settings: Any) -> Drit:
+    encoder = slot("bicyclegan_resnet", dim=2, halvings=2, parts=2, mean="all", norm=slot("none"))
+    chosen = {
+        "style_dim": 3,
+        "every": 1,
+        "content_encoder": slot("drit", dim=2, downsamples=1, blocks=1, kernel_size=3),
+        "style_encoder": encoder,
+        "decoder": slot("drit", blocks=1),
+        "discriminator": slot("multiscale_patch", dim=2, layers=2, scales=1),
+        "content_discriminator": slot("content", layers=1, kernel_size=3),
+    }
+    return Drit(domains, **{**chosen, **settings})
 
 
 def _told(labels: int) -> dict[str, Any]:
@@ -165,8 +193,10 @@ ZOO: dict[str, Callable[..., TranslationModel]] = {
     "munit": munit,
     "unit": unit,
     "cyclegan": cyclegan,
+    "cyclegan_noise": cyclegan_noise,
     "pix2pix": pix2pix,
     "bicyclegan": bicyclegan,
+    "drit": drit,
     "starganv2": starganv2,
     "stargan": stargan,
     "funit": funit,

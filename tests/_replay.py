@@ -23,7 +23,8 @@ class Replay:
     """A case, run through our training.
 
     networks: the original's name of each network (where several of ours are one of its: that, # and
-    a word), our path of it, and how its names become ours.
+    a word), our path of it, and how its names become ours. gradients_at: where the case has the
+    first gradients of a network, if not in step 0.
     """
 
     def __init__(self, path: Path, tree: dict[str, Any], sizes: Any, **options: Any) -> None:
@@ -31,6 +32,7 @@ class Replay:
         self.recipe = tree["MODEL"]["NAME"]
         self.training = Training(tree, sizes, **options)
         self.networks: dict[str, tuple[str, Any]] = {}
+        self.gradients_at: dict[str, str] = {}
 
     def load(self, networks: dict[str, tuple[str, Any]]) -> None:
         """Take the case's first weights over."""
@@ -76,7 +78,8 @@ class Replay:
     def is_zero(self, net: str, name: str, golden: Tensor) -> Tensor:
         """Where a parameter's recorded gradient is rounding noise: of a bias before a norm, or of
         what a convolution makes, before a norm, of a constant map away from its borders."""
-        recorded = self.case.under(f"step0/grad/{_recorded(net)}")
+        prefix = self.gradients_at.get(_recorded(net), "step0/grad")
+        recorded = self.case.under(f"{prefix}/{_recorded(net)}")
         if name not in recorded:
             return torch.zeros_like(golden, dtype=torch.bool)
         largest = max(float(g.abs().max()) for g in recorded.values())

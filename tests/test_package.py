@@ -23,6 +23,7 @@ LAYERS = {
     "registry": 1,
     "config": 2,
     "state_dicts": 2.5,
+    "pretrained": 2.6,
     "blocks": 3,
     "losses": 3,
     "data": 3,
@@ -118,7 +119,11 @@ def test_a_module_with_an_underscore_is_its_packages_own():
 
 def test_timm_is_imported_by_its_adapters_alone():
     users = {file for file, _, module in imports() if module.split(".")[0] == "timm"}
-    assert users <= {"blocks/timm_encoders.py", "metrics/timm_networks.py"}
+    assert users <= {
+        "blocks/timm_backbones.py",
+        "metrics/timm_networks.py",
+        "optim/timm_optimizers.py",
+    }
 
 
 def loaded_after(code: str) -> set[str]:
@@ -175,6 +180,18 @@ def test_any_is_rare():
     used = [line for line in lines if not re.match(r"\s*(from|import) ", line)]
     found = sum(len(re.findall(r"\bAny\b", line)) for line in used)
     assert found < len(lines) / 100, f"{found} times in {len(lines)} lines"
+
+
+def test_engine_settings_have_one_door_and_it_is_typed():
+    """`config.ENGINE.GRID_EVRY` would pass the type checker: the tree answers Any."""
+    wrong = [
+        f"{file.relative_to(PACKAGE)}:{node.lineno}"
+        for file in PACKAGE.rglob("*.py")
+        if file.relative_to(PACKAGE).parts[0] != "config"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr == "ENGINE"
+    ]
+    assert not wrong, "use munit_zoo.config.engine_settings"
 
 
 def test_the_map_names_every_room():

@@ -17,7 +17,7 @@ from munit_zoo.bench.measure import allow_tf32, bytes_of
 from munit_zoo.bench.original import original_arm
 from munit_zoo.bench.plan import Arm
 from munit_zoo.bench.reference import OF_2018, ReferenceTrainer, hyperparameters_of
-from munit_zoo.config import Config, bind, domains_of, load_config
+from munit_zoo.config import Config, bind, domains_of, engine_settings, load_config
 from munit_zoo.data.stream import Batches
 from munit_zoo.engine.acceleration import (
     GraphedStep,
@@ -147,7 +147,8 @@ def _train(arm: Arm, device: torch.device) -> Work:
     model.train()
     fabric.to_device(model)
     groups = build_optimizers(config, model, objective)
-    trainer = Trainer(fabric, model, objective, groups, iterations=config.ENGINE.ITERATIONS)
+    iterations = engine_settings(config).iterations
+    trainer = Trainer(fabric, model, objective, groups, iterations=iterations)
     trainer.accelerate(config)
     batches = [
         in_format(_batch(arm, model, objective, rehearsal, device, seed), layout)
@@ -227,7 +228,7 @@ def _model(arm: Arm, config: Config, device: torch.device) -> TranslationModel:
     torch.manual_seed(0)
     model = create_model(config).eval().to(device)
     model.to(memory_format=memory_format(config, device))
-    compile_networks(model.networks().values(), config.ENGINE.COMPILE)
+    compile_networks(model.networks().values(), engine_settings(config).compile)
     return model
 
 
@@ -423,7 +424,7 @@ def _data(arm: Arm, device: torch.device) -> Work:
         datasets,
         {f"x_{name}": Image(name) for name in datasets},
         {name: name for name in datasets},
-        seed=config.ENGINE.SEED,
+        seed=engine_settings(config).seed,
         batch_size=arm.batch,
     )
     batches = stream.batches(0, 2**31)

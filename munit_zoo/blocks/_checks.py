@@ -7,7 +7,7 @@ from typing import Any
 
 from munit_zoo.errors import ContractError
 
-__all__ = ["at_least", "odd", "unsteered"]
+__all__ = ["at_least", "odd", "takes_maps", "unsteered"]
 
 
 def at_least(minimum: int, **settings: int) -> None:
@@ -39,6 +39,24 @@ def unsteered(norm: Callable[..., object], owner: str) -> Callable[..., Any]:
             raise ContractError(
                 f"{owner} has no style to make the parameters of {type(built).__name__} from: "
                 "choose another NORM, such as {NAME: instance}"
+            )
+        return built
+
+    return build
+
+
+def takes_maps(norm: Callable[..., object], owner: str) -> Callable[..., Any]:
+    """A factory of norms that refuses those whose parameters cannot differ from place to place.
+
+    Raises ContractError, naming the owner, where one takes parameters but no maps of them.
+    """
+
+    def build(num_features: int) -> object:
+        built = norm(num_features)
+        if getattr(built, "num_parameters", 0) and not getattr(built, "takes_maps", False):
+            raise ContractError(
+                f"{owner} makes maps (N, P, h, w) of parameters, which {type(built).__name__} does "
+                "not take: choose NORM: {NAME: adain, OFFSET: 1}"
             )
         return built
 

@@ -214,11 +214,12 @@ def conv2d(
     *,
     stride: int = 1,
     padding: int = 0,
+    pad_type: PadType = "zero",
     weight_norm: WeightNorm = "none",
     bias: bool = True,
     full_precision: bool = False,
 ) -> nn.Conv2d:
-    """A convolution, padded with zeros, its weight normalised as asked.
+    """A convolution that pads by itself, its weight normalised as asked.
 
     weight_norm: `spectral` (Miyato et al. 2018, torch's), `spectral_legacy` (that of MUNIT's
     reference), `spectral_hook` (that of torch's older form, in which the authors' later version
@@ -229,7 +230,13 @@ def conv2d(
     if weight_norm in _SPECTRAL:
         kind = _SPECTRAL[weight_norm][full_precision]
     convolution = kind(
-        in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=bias
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=stride,
+        padding=padding,
+        padding_mode="zeros" if pad_type == "zero" else pad_type,
+        bias=bias,
     )
     if weight_norm == "spectral":
         parametrizations.spectral_norm(convolution)
@@ -292,6 +299,7 @@ class ConvBlock(nn.Module):
     fold: compute a convolution to a few channels `by_columns`, on CPUs.
     first: normalise and activate before padding and convolution, not after.
     noise: add noise of a learned scale right after the convolution (Karras et al. 2019).
+    convolution: one that pads by itself, instead of one by these settings.
 
     `forward(x)`, or `forward(x, parameters)` where the norm takes parameters (AdaIN);
     `num_parameters` says how many.
@@ -313,14 +321,15 @@ class ConvBlock(nn.Module):
         fold: bool = False,
         first: bool = False,
         noise: bool = False,
+        convolution: nn.Module | None = None,
     ) -> None:
         super().__init__()
         amount = (kernel_size - 1) // 2 if padding is None else padding
         self.fold = fold and stride == 1 and kernel_size >= 5 and out_channels <= 4
         # the convolution pads with zeros itself, without a copy
-        inside = pad_type == "zero" and not self.fold
+        inside = convolution is not None or (pad_type == "zero" and not self.fold)
         self.pad = Padding(0 if inside else amount, pad_type)
-        self.conv = conv2d(
+        self.conv = convolution or conv2d(
             in_channels,
             out_channels,
             kernel_size,
@@ -339,7 +348,7 @@ class ConvBlock(nn.Module):
         if self.first:
             x = self._activated(x, parameters)
         x = self.pad(x)
-        if self.fold and x.device.type == "cpu":
+        if self.fold and isinstance(self.conv, nn.Conv2d) and x.device.type == "cpu":
             return self.finish(by_columns(x, used_weight(self.conv), self.conv.bias), parameters)
         return self.finish(self.conv(x), parameters)
 

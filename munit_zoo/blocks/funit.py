@@ -6,18 +6,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from munit_zoo.blocks._checks import at_least
-from munit_zoo.blocks.conv import ConvBlock, Make, Padding, PadType, conv2d
+from munit_zoo.blocks._checks import at_least, unsteered
+from munit_zoo.blocks.conv import ConvBlock, Make, Padding, PadType, WeightNorm, conv2d
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.errors import ContractError
-from munit_zoo.registry import ACTIVATIONS, Activation, Slot, slot
+from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
 from munit_zoo.registry.ranges import Positive
 
 __all__ = ["FunitDiscriminator"]
 
 
 class FunitDiscriminator(nn.Module):
-    """Patch logits of a class, by residual blocks without norms (Liu et al. 2019, appendix A).
+    """Patch logits of a class, by residual blocks (Liu et al. 2019, appendix A).
 
     (x (N, in_channels, H, W), y (N,), whole numbers below num_domains) to a list of one map of
     logits (N, 1, h, w). A convolution 7×7, then stages of two blocks, of which the second widens;
@@ -28,6 +28,7 @@ class FunitDiscriminator(nn.Module):
     even number.
     legacy: where a block keeps the channels, its shortcut is the *activated* input, not the input:
         the original activates in place, and its trained weights rely on it.
+    norm: of the convolutions of the blocks (published: none). weight_norm: of all convolutions.
 
     Raises ContractError for settings out of range.
     """
@@ -41,8 +42,10 @@ class FunitDiscriminator(nn.Module):
         blocks: Positive = 10,
         max_dim: Positive = 1024,
         legacy: bool = False,
+        norm: Slot[Norm] = slot("none"),
         activation: Slot[Activation] = slot("lrelu"),
         pad_type: PadType = "reflect",
+        weight_norm: WeightNorm = "none",
         init: Init = "kaiming",
     ) -> None:
         super().__init__()
@@ -51,16 +54,21 @@ class FunitDiscriminator(nn.Module):
         if blocks % 2:
             raise ContractError(f"BLOCKS is {blocks}: a stage has two, so their number is even")
         make = ACTIVATIONS.factory(activation)
-        self.stem = ConvBlock(in_channels, dim, 7, pad_type=pad_type)
+        convs: dict[str, Any] = {"pad_type": pad_type, "weight_norm": weight_norm}
+        blocks_of: dict[str, Any] = {
+            **convs,
+            "norm": unsteered(NORMS.factory(norm), "a discriminator"),
+        }
+        self.stem = ConvBlock(in_channels, dim, 7, **convs)
         self.stages = nn.ModuleList()
         for _ in range(blocks // 2):
             wider = min(2 * dim, max_dim)
-            keeps, widens = (_Block(dim, out, make, pad_type, legacy) for out in (dim, wider))
+            keeps, widens = (_Block(dim, out, make, legacy, **blocks_of) for out in (dim, wider))
             self.stages.append(nn.Sequential(keeps, widens))
             dim = wider
         self.pool = nn.Sequential(Padding(1, pad_type), nn.AvgPool2d(3, stride=2))
         self.activation = make()
-        self.head = conv2d(dim, num_domains, 1, full_precision=True)
+        self.head = conv2d(dim, num_domains, 1, weight_norm=weight_norm, full_precision=True)
         initialise(self, init)
 
     def features(self, x: Tensor) -> Tensor:
@@ -89,17 +97,20 @@ class _Block(nn.Module):
         in_channels: int,
         out_channels: int,
         activation: Make,
-        pad_type: PadType,
         legacy: bool,
+        **make: Any,
     ) -> None:
         super().__init__()
         hidden = min(in_channels, out_channels)
-        make: dict[str, Any] = {"pad_type": pad_type}
         self.activation, self.legacy = activation(), legacy
         self.first = ConvBlock(in_channels, hidden, 3, activation=activation, **make)
         self.second = ConvBlock(hidden, out_channels, 3, **make)
         widens = in_channels != out_channels
-        self.shortcut = conv2d(in_channels, out_channels, 1, bias=False) if widens else None
+        self.shortcut = (
+            conv2d(in_channels, out_channels, 1, bias=False, weight_norm=make["weight_norm"])
+            if widens
+            else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         activated = self.activation(x)

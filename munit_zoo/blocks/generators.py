@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,6 +15,7 @@ from munit_zoo.blocks.filters import BlurDownsample
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.blocks.norms import NoNorm
 from munit_zoo.blocks.residual import ResidualBlock
+from munit_zoo.blocks.upsampling import Upsampling, doubling_conv2d, enlarged
 from munit_zoo.errors import ContractError
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
 from munit_zoo.registry.ranges import (
@@ -26,7 +28,7 @@ from munit_zoo.registry.ranges import (
     Width,
 )
 
-__all__ = ["Ones", "ResnetGenerator", "UnetGenerator"]
+__all__ = ["Ones", "ResnetGenerator", "UnetGenerator", "level_up"]
 
 
 class Ones(nn.Module):
@@ -54,10 +56,12 @@ class ResnetGenerator(nn.Module):
     dim: channels after the first convolution. kernel_size: of the first and the last one; those
         between are 3×3.
     downsample: `strided` convolutions, or convolutions and then a `blur` that halves (CUT).
-    upsample: `transposed` convolutions, or `bilinear` interpolation and then convolutions (CUT).
+    upsample: `transposed` convolutions, or convolutions behind `nearest` or `bilinear` (CUT)
+        interpolation, `blur` or `pixel_shuffle`.
     dropout: share of units dropped inside the residual blocks.
     pad_type: of the residual blocks and of the first and last convolution.
     bias: of convolutions before norms; null for only before instance norms, as published.
+    fold: upsampling and convolution in one: the same result for less work.
     init_gain: of `init`; of `gaussian`, the deviation.
 
     Raises ContractError for settings out of range and for a norm that a style steers.
@@ -73,13 +77,14 @@ class ResnetGenerator(nn.Module):
         downsamples: Halvings = 2,
         kernel_size: Odd = 7,
         downsample: Literal["strided", "blur"] = "strided",
-        upsample: Literal["transposed", "bilinear"] = "transposed",
+        upsample: Upsampling = "transposed",
         norm: Slot[Norm] = slot("instance"),
         activation: Slot[Activation] = slot("relu"),
         output_activation: Slot[Activation] = slot("tanh"),
         dropout: OpenFraction = 0.0,
         pad_type: PadType = "reflect",
         bias: bool | None = None,
+        fold: bool = True,
         init: Init = "gaussian",
         init_gain: PositiveFloat = 0.02,
     ) -> None:
@@ -113,11 +118,9 @@ class ResnetGenerator(nn.Module):
                 )
             ]
         for _ in range(downsamples):
-            if upsample == "bilinear":
-                layers += [nn.Upsample(scale_factor=2.0, mode="bilinear")]
-                layers += [conv2d(dim, dim // 2, 3, padding=1, bias=bias)]
-            else:
-                layers += [_doubling(dim, dim // 2, 3, output_padding=1, bias=bias)]
+            if upsample in ("nearest", "bilinear"):
+                layers += [_Enlarged(upsample)]
+            layers += [doubling_conv2d(dim, dim // 2, 3, upsample=upsample, bias=bias, fold=fold)]
             dim //= 2
             layers += [make_norm(dim), make_activation()]
         layers += [Padding(border, pad_type), conv2d(dim, out_channels, kernel_size)]
@@ -129,8 +132,9 @@ class ResnetGenerator(nn.Module):
         initialise(self, init, gain=init_gain, norms=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        image: Tensor = self.layers(x)
-        return image
+        for layer in self.layers:
+            x = x if isinstance(layer, _Enlarged) else layer(x)
+        return x
 
     def features(self, x: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """What comes out of some layers, in the order of the network, which runs up to the last.
@@ -145,17 +149,18 @@ class ResnetGenerator(nn.Module):
         wanted = self._known(layers)
         found = []
         for index, layer in enumerate(self.layers[: wanted[-1] + 1]):
-            x = layer(x)
+            y = layer(x)
             if index in wanted:
                 activation = self._activation_after(index)
-                found.append(x if activation is None else activation(x))
+                found.append(y if activation is None else activation(y))
+            x = x if isinstance(layer, _Enlarged) else y
         return found
 
     def feature_channels(self, layers: Sequence[int]) -> list[int]:
         """Channels of each of these layers' `features`."""
         wanted, channels, found = self._known(layers), self.in_channels, []
         for index, layer in enumerate(self.layers):
-            channels = getattr(layer, "out_channels", channels)
+            channels = getattr(layer, "out_channels", channels) // getattr(layer, "copies", 1)
             if index in wanted:
                 found.append(channels)
         return found
@@ -179,20 +184,61 @@ class ResnetGenerator(nn.Module):
         return None
 
 
+class _Enlarged(nn.Module):
+    """A map twice as large: a layer that is counted and shown; the convolution behind it, which
+    takes the small map, does its work."""
+
+    def __init__(self, upsample: Upsampling) -> None:
+        super().__init__()
+        self.upsample = upsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        return enlarged(x, self.upsample)
+
+
+Chance = Sequence[torch.Generator] | None
+"""What dropout draws from where it is to drop in evaluation mode, too: one for each sample."""
+
+
+class SeededDropout(nn.Dropout):
+    """Dropout; in evaluation mode, too, where it is given what to draw from."""
+
+    def forward(self, input: Tensor, drawn: Chance = None) -> Tensor:
+        if self.training or drawn is None:
+            return super().forward(input)
+        shape = input.shape[1:]
+        kept = torch.stack(
+            [torch.rand(shape, generator=generator) >= self.p for generator in drawn]
+        )
+        return input * kept.to(input) / (1 - self.p)
+
+
+def seeded(x: Tensor) -> Chance:
+    """A generator of random numbers for each sample, seeded by what the sample is."""
+    if x.device.type == "meta":
+        return None
+    rows = x.detach().to("cpu", torch.float32).flatten(1)
+    digests = [hashlib.blake2b(row.numpy().tobytes(), digest_size=7).digest() for row in rows]
+    return [torch.Generator().manual_seed(int.from_bytes(d, "little")) for d in digests]
+
+
 class UnetGenerator(nn.Module):
     """A U-Net: convolutions down to a few pixels and up again, each level handed across.
 
     Image (N, in_channels, H, W) to image (N, out_channels, H, W) in [-1, 1], H and W multiples of
-    2^levels (Ronneberger et al. 2015; Isola et al. 2017, appendix 6.1.1). Every convolution is 4×4
+    2^levels (Ronneberger et al. 2015; Isola et al. 2017, appendix 6.1.1). Convolutions down are 4×4
     with stride 2; the way up sees, at each level, what the way down made of it. `smallest`: the
     least side, 2^levels.
 
     levels: downsamplings, 2 or more; with 8, images of 256×256 end in one pixel. dim: channels of
         the first level; they double up to 8·dim.
     dropout: share of units dropped on the way up at the levels of 8·dim channels, save the
-        innermost (pix2pix: 0.5).
+        innermost (pix2pix: 0.5). dropout_in_tests: drop in evaluation mode, too; which units then
+        is drawn for each sample under a seed made of its input, so that the image remains a
+        function of that (of an image and noise beside it: as long as neither changes).
     norm: of all convolutions but the outermost and the innermost on the way down.
     activation: on the way up; down_activation: on the way down.
+    upsample, fold: as those of `resnet`; `transposed` convolutions are 4×4, others 3×3.
     bias: of convolutions but the last; null for only with instance norms, as published.
     init_gain: of `init`; of `gaussian`, the deviation.
 
@@ -211,7 +257,10 @@ class UnetGenerator(nn.Module):
         down_activation: Slot[Activation] = slot("lrelu"),
         output_activation: Slot[Activation] = slot("tanh"),
         dropout: OpenFraction = 0.0,
+        upsample: Upsampling = "transposed",
+        dropout_in_tests: bool = False,
         bias: bool | None = None,
+        fold: bool = True,
         init: Init = "gaussian",
         init_gain: PositiveFloat = 0.02,
     ) -> None:
@@ -224,6 +273,7 @@ class UnetGenerator(nn.Module):
         bias = biased(bias, make_norm, dim)
         widths = [in_channels, *(dim * min(2**level, 8) for level in range(levels))]
         self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
+        self.dropout_in_tests = dropout_in_tests
         for level in range(1, levels + 1):
             outermost, innermost = level == 1, level == levels
             before, width = widths[level - 1], widths[level]
@@ -236,7 +286,7 @@ class UnetGenerator(nn.Module):
             )
             received = width if innermost else 2 * width
             if outermost:
-                last = _doubling(received, out_channels, 4, bias=True)
+                last = level_up(received, out_channels, upsample, bias=True, fold=fold)
                 end = ACTIVATIONS.factory(output_activation)()
                 self.ups.append(_Level(up_activation(), last, None, end))
                 continue
@@ -244,22 +294,23 @@ class UnetGenerator(nn.Module):
             self.ups.append(
                 _Level(
                     up_activation(),
-                    _doubling(received, before, 4, bias=bias),
+                    level_up(received, before, upsample, bias=bias, fold=fold),
                     make_norm(before),
-                    nn.Dropout(dropout) if drops else None,
+                    SeededDropout(dropout) if drops else None,
                 )
             )
         self.stride = self.smallest = 2**levels
         initialise(self, init, gain=init_gain, norms=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        drawn = seeded(x) if self.dropout_in_tests and not self.training else None
         ways = []
         for down in self.downs:
             x = down(x)
             ways.append(x)
-        x = self.ups[-1](x)
+        x = self.ups[-1](x, drawn)
         for way, up in zip(ways[-2::-1], self.ups[-2::-1], strict=True):
-            x = up(torch.cat([way, x], dim=1))
+            x = up(torch.cat([way, x], dim=1), drawn)
         return x
 
 
@@ -276,23 +327,27 @@ class _Level(nn.Module):
         super().__init__()
         self.activation, self.conv, self.norm, self.last = activation, conv, norm, last
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, drawn: Chance = None) -> Tensor:
         for layer in (self.activation, self.conv, self.norm, self.last):
-            if layer is not None:
+            if isinstance(layer, SeededDropout):
+                x = layer(x, drawn)
+            elif layer is not None:
                 x = layer(x)
         return x
 
 
-def _doubling(
-    in_channels: int, out_channels: int, kernel_size: int, *, output_padding: int = 0, bias: bool
-) -> nn.ConvTranspose2d:
-    """A transposed convolution that makes a map twice as large."""
-    return nn.ConvTranspose2d(
+def level_up(
+    in_channels: int, out_channels: int, upsample: Upsampling, *, bias: bool = True, fold: bool
+) -> nn.Module:
+    """The convolution up of a U-Net's level, to a map twice as large: 4×4 transposed, else 3×3."""
+    # the innermost map may be one pixel, which reflects nothing
+    on_large = upsample in ("nearest", "bilinear")
+    return doubling_conv2d(
         in_channels,
         out_channels,
-        kernel_size,
-        stride=2,
-        padding=1,
-        output_padding=output_padding,
+        4 if upsample == "transposed" else 3,
+        upsample=upsample,
+        pad_type="reflect" if on_large else "replicate",
         bias=bias,
+        fold=fold,
     )

@@ -14,7 +14,7 @@ from munit_zoo.blocks.conv import LegacySpectralConv2d
 
 __all__ = ["Init", "initialise"]
 
-Init = Literal["kaiming", "xavier", "orthogonal", "gaussian", "default"]
+Init = Literal["kaiming", "xavier", "orthogonal", "gaussian", "gaussian_convs", "default"]
 
 _DRAWN = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -25,9 +25,12 @@ def initialise(
     """Draw the weights of every convolution and linear layer in a module; biases become 0.
 
     how: `kaiming` normal over fan_in, `xavier` normal and `orthogonal` with `gain` (√2 by default),
-    `gaussian` N(0, gain) (0.02 by default), or `default`: torch's own, biases too. Convolutions
+    `gaussian` N(0, gain) (0.02 by default), `gaussian_convs` the same of convolutions' weights
+    alone, the rest as torch has it, or `default`: torch's own, biases too. Convolutions
     with the legacy spectral norm keep torch's own, as in MUNIT's reference. Of a weight with
-    torch's spectral or weight norm, the underlying one is drawn.
+    torch's spectral or weight norm, the underlying one is drawn. Of a convolution whose attribute
+    `copies` is c > 1 (before a pixel shuffle), each kernel is drawn for c outputs in a row (Aitken
+    et al. 2017).
     norms: draw the weights of batch norms, too: N(1, gain), with 0.02 for no gain.
     """
     if how == "default":
@@ -38,8 +41,11 @@ def initialise(
             init.zeros_(layer.bias)
         if not isinstance(layer, _DRAWN) or isinstance(layer, LegacySpectralConv2d):
             continue
+        if how == "gaussian_convs" and isinstance(layer, nn.Linear):
+            continue
         weight = layer.weight  # with a parametrisation: a computed tensor, assigned back below
-        drawn = weight.detach().clone()
+        copies = getattr(layer, "copies", 1)
+        drawn = weight.detach()[::copies].clone()
         if how == "kaiming":
             init.kaiming_normal_(drawn, a=0, mode="fan_in")
         elif how == "xavier":
@@ -48,12 +54,13 @@ def initialise(
             init.orthogonal_(drawn, gain=math.sqrt(2) if gain is None else gain)
         else:
             init.normal_(drawn, 0.0, 0.02 if gain is None else gain)
+        drawn = drawn.repeat_interleave(copies, dim=0) if copies > 1 else drawn
         if parametrize.is_parametrized(layer, "weight"):
             layer.weight = drawn
             _settle(layer)
         else:
             weight.data.copy_(drawn)
-        if layer.bias is not None:
+        if layer.bias is not None and how != "gaussian_convs":
             init.zeros_(layer.bias)
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
 from torch import Tensor, nn
 
 from munit_zoo.blocks._checks import at_least
+from munit_zoo.blocks.conv import Make
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.registry import ACTIVATIONS, Activation, Slot, slot
 from munit_zoo.registry.ranges import Depth, PositiveFloat, Width
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "PerLayer", "Projection", "style_mapping"]
+
+Projection = Literal["shared", "per_layer"]
+"""Whether one mapping makes the parameters of all layers, or each layer has its own."""
 
 
 class MLP(nn.Module):
@@ -46,3 +54,24 @@ class MLP(nn.Module):
             if index < len(self.activations):
                 x = self.activations[index](x)
         return x
+
+
+class PerLayer(nn.Module):
+    """A mapping for each layer: (N, in) to (N, sum of sizes), the layers' parameters in order."""
+
+    def __init__(self, mappings: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.mappings = nn.ModuleList(mappings)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([mapping(x) for mapping in self.mappings], dim=1)
+
+
+def style_mapping(
+    factory: Make, style_dim: int, sizes: Sequence[int], projection: Projection
+) -> nn.Module:
+    """From a style to all layers' parameters, `sizes` of each; layers of none are left out."""
+    if projection == "shared":
+        mapping: nn.Module = factory(style_dim, sum(sizes))
+        return mapping
+    return PerLayer([factory(style_dim, size) for size in sizes if size])

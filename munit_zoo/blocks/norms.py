@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from munit_zoo.blocks._checks import at_least
 from munit_zoo.errors import ContractError
@@ -41,17 +42,31 @@ class AdaIN(nn.Module):
     """Adaptive instance normalisation (Huang & Belongie 2017), a function of its inputs.
 
     Instance norm (biased variance), then weight and bias that are given: `parameters` (N, 2C) holds
-    first the C biases, then the C weights, used as they are.
+    first the C biases, then the C weights. Maps of them, (N, 2C, h, w), differ from place to place
+    (Park et al. 2019) and are interpolated where x is of another size.
+
+    offset: added to the weights. 0: they are used as they are; 1: they are 1 + γ, and parameters of
+        zero leave instance norm.
     """
 
-    def __init__(self, num_features: int, *, eps: NonNegative = 1e-5) -> None:
+    takes_maps = True
+
+    def __init__(self, num_features: int, *, eps: NonNegative = 1e-5, offset: float = 0.0) -> None:
         super().__init__()
-        self.num_features, self.eps = num_features, eps
+        self.num_features, self.eps, self.offset = num_features, eps, offset
         self.num_parameters = 2 * num_features
 
     def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
+        if parameters.dim() == 4:
+            return self._spatial(x, parameters)
         bias, weight = torch.split(parameters, self.num_features, dim=1)
-        return _instance_norm(x, weight, bias, self.eps)
+        return _instance_norm(x, weight + self.offset if self.offset else weight, bias, self.eps)
+
+    def _spatial(self, x: Tensor, maps: Tensor) -> Tensor:
+        if maps.shape[2:] != x.shape[2:]:
+            maps = F.interpolate(maps, size=x.shape[2:], mode="bilinear")
+        bias, weight = torch.split(maps, self.num_features, dim=1)
+        return (_instance_norm(x, eps=self.eps) * (weight + self.offset) + bias).to(x.dtype)
 
 
 class LayerNorm(nn.Module):

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from munit_zoo.blocks.conv import Make, conv2d
+from munit_zoo.blocks.conv import Make, WeightNorm, conv2d
 from munit_zoo.blocks.norms import AdaIN, InstanceNorm
-from munit_zoo.blocks.upsampling import folded_conv2d
+from munit_zoo.blocks.upsampling import Upsampling, doubling_conv2d, enlarged
 
 __all__ = ["PreActivationDown", "PreActivationUp", "StyledNorm"]
 
@@ -31,15 +31,19 @@ class PreActivationDown(nn.Module):
         activation: Make,
         *,
         halve: bool,
+        weight_norm: WeightNorm = "none",
     ) -> None:
         super().__init__()
         self.first_norm = norm(in_channels) if norm else None
         self.second_norm = norm(in_channels) if norm else None
         self.activation = activation()
-        self.first = conv2d(in_channels, in_channels, 3, padding=1)
-        self.second = conv2d(in_channels, out_channels, 3, padding=1)
-        widens = in_channels != out_channels
-        self.shortcut = conv2d(in_channels, out_channels, 1, bias=False) if widens else None
+        self.first = conv2d(in_channels, in_channels, 3, padding=1, weight_norm=weight_norm)
+        self.second = conv2d(in_channels, out_channels, 3, padding=1, weight_norm=weight_norm)
+        self.shortcut = None
+        if in_channels != out_channels:
+            self.shortcut = conv2d(
+                in_channels, out_channels, 1, bias=False, weight_norm=weight_norm
+            )
         self.halves = halve
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,7 +65,7 @@ class PreActivationUp(nn.Module):
     """(shortcut + residual) / √2 in the other direction, steered by a style through its norms.
 
     shortcut: whether there is one; the output is the residual alone where not.
-    fold: doubling and convolution in one: the same result for less work.
+    upsample, fold: as those of `doubling_conv2d`; the shortcut is interpolated.
     """
 
     def __init__(
@@ -73,35 +77,33 @@ class PreActivationUp(nn.Module):
         *,
         double: bool,
         shortcut: bool,
+        upsample: Upsampling = "nearest",
         fold: bool,
     ) -> None:
         super().__init__()
         self.first_norm = StyledNorm(in_channels, style_dim)
         self.second_norm = StyledNorm(out_channels, style_dim)
         self.activation = activation()
-        self.first = conv2d(in_channels, out_channels, 3, padding=1)
+        self.first = (
+            doubling_conv2d(in_channels, out_channels, 3, upsample=upsample, fold=fold)
+            if double
+            else conv2d(in_channels, out_channels, 3, padding=1)
+        )
         self.second = conv2d(out_channels, out_channels, 3, padding=1)
         narrows = shortcut and in_channels != out_channels
         self.shortcut = conv2d(in_channels, out_channels, 1, bias=False) if narrows else None
-        self.sums, self.doubles, self.fold = shortcut, double, fold
+        self.sums, self.doubles, self.upsample = shortcut, double, upsample
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        y = self.activation(self.first_norm(x, style))
-        if self.doubles and self.fold and min(y.shape[2:]) > 1:
-            y = folded_conv2d(y, self.first.weight, self.first.bias, "zero")
-        else:
-            y = self.first(self._doubled(y))
+        y = self.first(self.activation(self.first_norm(x, style)))
         y = self.second(self.activation(self.second_norm(y, style)))
         if not self.sums:
             residual: Tensor = y
             return residual
         if self.shortcut is not None:
             x = self.shortcut(x)  # before the doubling, as on the way down
-        total: Tensor = (self._doubled(x) + y) / math.sqrt(2)
+        total: Tensor = ((enlarged(x, self.upsample) if self.doubles else x) + y) / math.sqrt(2)
         return total
-
-    def _doubled(self, x: Tensor) -> Tensor:
-        return F.interpolate(x, scale_factor=2.0, mode="nearest") if self.doubles else x
 
 
 class StyledNorm(nn.Module):

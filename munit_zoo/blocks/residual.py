@@ -71,7 +71,10 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualTrunk(nn.Module):
-    """Several residual blocks; parameters (N, num_parameters) are handed out in order."""
+    """Several residual blocks; parameters (N, num_parameters) are handed out in order.
+
+    `sizes`: what each block's norms take; `norm_sizes`: what each norm takes.
+    """
 
     def __init__(
         self,
@@ -103,6 +106,9 @@ class ResidualTrunk(nn.Module):
         ]
         self.blocks = nn.ModuleList(made)
         self.sizes = [block.num_parameters for block in made]
+        self.norm_sizes = [
+            part.num_parameters for block in made for part in (block.first, block.second)
+        ]
         self.num_parameters = sum(self.sizes)
 
     def forward(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:

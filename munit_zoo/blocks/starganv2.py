@@ -10,10 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from munit_zoo.blocks._checks import at_least, unsteered
-from munit_zoo.blocks.conv import Make, conv2d
+from munit_zoo.blocks._layers import outputs
+from munit_zoo.blocks.conv import Make, WeightNorm, conv2d
 from munit_zoo.blocks.filters import HighPass
 from munit_zoo.blocks.init import Init, initialise
+from munit_zoo.blocks.minibatch import compared
 from munit_zoo.blocks.preactivation import PreActivationDown, PreActivationUp
+from munit_zoo.blocks.upsampling import Upsampling
 from munit_zoo.errors import ContractError, GraphError
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
 from munit_zoo.registry.ranges import Count, Depth, NonNegative, Positive, Width
@@ -42,8 +45,8 @@ class StarGANv2Generator(nn.Module):
     high_pass: above 0, blocks go down to 8×8, the upward ones have no shortcut, and where `masks`
         = (m32, m64) are given, (N, 1, h, w) each, the high pass of features of height 32 (m32), 64
         and 128 (m64), masked, is added on the way up. The filter is divided by this number.
-    norm: of the blocks downward. fold: upsampling and convolution in one: the same result for less
-        work.
+    norm: of the blocks downward. upsample: `nearest`, `bilinear`, `blur`, `pixel_shuffle` or
+        `transposed`. fold: upsampling and convolution in one: the same result for less work.
 
     Raises ContractError for settings out of range and for a norm that a style steers; the forward,
     GraphError for masks without high_pass.
@@ -61,6 +64,7 @@ class StarGANv2Generator(nn.Module):
         high_pass: NonNegative = 0.0,
         norm: Slot[Norm] = slot("instance", affine=True),
         activation: Slot[Activation] = slot("lrelu"),
+        upsample: Upsampling = "nearest",
         fold: bool = True,
         init: Init = "kaiming",
     ) -> None:
@@ -91,6 +95,7 @@ class StarGANv2Generator(nn.Module):
                     make_activation,
                     double=shrinks,
                     shortcut=not high_pass,
+                    upsample=upsample,
                     fold=fold,
                 ),
             )
@@ -164,10 +169,19 @@ class StarGANv2Mapping(nn.Module):
 
 
 class _Trunk(nn.Module):
-    """Image of one size to (N, out_channels, 1, 1), without norms."""
+    """Image of one size to (N, out_channels, 1, 1), by default without norms."""
 
     def __init__(
-        self, in_channels: int, size: int, channel_budget: int, max_dim: int, activation: Make
+        self,
+        in_channels: int,
+        size: int,
+        channel_budget: int,
+        max_dim: int,
+        activation: Make,
+        *,
+        norm: Make | None = None,
+        weight_norm: WeightNorm = "none",
+        minibatch_std: int = 0,
     ) -> None:
         super().__init__()
         halvings = _log2(size) - 2
@@ -175,24 +189,38 @@ class _Trunk(nn.Module):
             raise ContractError(f"SIZE is {size}: this network takes images of 8 and more")
         widths = _widths(size, halvings, channel_budget, max_dim)
         self.size, self.out_channels = size, widths[-1]
-        self.stem = conv2d(in_channels, widths[0], 3, padding=1)
+        self.stem = conv2d(in_channels, widths[0], 3, padding=1, weight_norm=weight_norm)
         self.down = nn.ModuleList(
-            PreActivationDown(narrow, wide, None, activation, halve=True)
+            PreActivationDown(narrow, wide, norm, activation, halve=True, weight_norm=weight_norm)
             for narrow, wide in itertools.pairwise(widths)
         )
-        self.last = nn.Sequential(activation(), conv2d(widths[-1], widths[-1], 4), activation())
+        seen = widths[-1] + (minibatch_std > 0)
+        self.last = nn.Sequential(
+            activation(),
+            *compared(minibatch_std),
+            conv2d(seen, widths[-1], 4, weight_norm=weight_norm),
+            activation(),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
+        x = self._stem(x)
+        for down in self.down:
+            x = down(x)
+        vector: Tensor = self.last(x)
+        return vector
+
+    def outputs(self, x: Tensor) -> list[Tensor]:
+        """What each halving gives, and the whole."""
+        return outputs(self._stem(x), [*self.down, self.last])
+
+    def _stem(self, x: Tensor) -> Tensor:
         if tuple(x.shape[2:]) != (self.size, self.size):
             raise GraphError(
                 f"images of {x.shape[2]}×{x.shape[3]}: this network takes {self.size}×{self.size} "
                 "alone; set its SIZE, or the images'"
             )
-        x = self.stem(x)
-        for down in self.down:
-            x = down(x)
-        vector: Tensor = self.last(x)
-        return vector
+        found: Tensor = self.stem(x)
+        return found
 
 
 class StarGANv2StyleEncoder(nn.Module):
@@ -238,6 +266,9 @@ class StarGANv2Discriminator(nn.Module):
     (x (N, in_channels, size, size), y (N,), whole numbers below num_domains) to a list of one
     tensor (N, 1) (Choi et al. 2020, appendix C). Settings, `input_size` and errors as those of the
     style encoder `starganv2`.
+
+    norm: of the blocks. weight_norm: of all convolutions. minibatch_std: so many samples are
+    compared at a time (`MinibatchStd`); 0 for none.
     """
 
     def __init__(
@@ -248,18 +279,40 @@ class StarGANv2Discriminator(nn.Module):
         size: Positive = 256,
         channel_budget: Positive = 2**14,
         max_dim: Width = 512,
+        norm: Slot[Norm] = slot("none"),
         activation: Slot[Activation] = slot("lrelu"),
+        weight_norm: WeightNorm = "none",
+        minibatch_std: Count = 0,
         init: Init = "kaiming",
     ) -> None:
         super().__init__()
-        make = ACTIVATIONS.factory(activation)
-        self.trunk = _Trunk(in_channels, size, channel_budget, max_dim, make)
-        self.head = conv2d(self.trunk.out_channels, num_domains, 1, full_precision=True)
+        self.trunk = _Trunk(
+            in_channels,
+            size,
+            channel_budget,
+            max_dim,
+            ACTIVATIONS.factory(activation),
+            norm=unsteered(NORMS.factory(norm), "a discriminator"),
+            weight_norm=weight_norm,
+            minibatch_std=minibatch_std,
+        )
+        self.head = conv2d(
+            self.trunk.out_channels, num_domains, 1, weight_norm=weight_norm, full_precision=True
+        )
         self.input_size = size
         initialise(self, init)
 
     def forward(self, x: Tensor, y: Tensor) -> list[Tensor]:
-        return [self.head(self.trunk(x)).flatten(1).gather(1, y[:, None])]
+        return [self._logits(self.trunk(x), y)]
+
+    def activations(self, x: Tensor, y: Tensor) -> list[list[Tensor]]:
+        """What each halving of the map gives, and the last layer; the logits last."""
+        found = self.trunk.outputs(x)
+        return [[*found, self._logits(found[-1], y)]]
+
+    def _logits(self, features: Tensor, y: Tensor) -> Tensor:
+        found: Tensor = self.head(features).flatten(1).gather(1, y[:, None])
+        return found
 
 
 def _of_domain(heads: nn.ModuleList, x: Tensor, y: Tensor) -> Tensor:

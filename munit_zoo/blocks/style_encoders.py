@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from munit_zoo.blocks._checks import at_least, odd, unsteered
 from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm, conv2d
+from munit_zoo.blocks.downsampling import Downsampling, halving_block
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
 from munit_zoo.registry.ranges import Halvings, Kernel, Odd, PositiveFloat, Width
@@ -23,6 +24,8 @@ class ConvStyleEncoder(nn.Module):
 
     downsamples: strided convolutions; the first `doublings` of them double the channels.
     kernel_size, down_kernel_size: of the first convolution (odd), of the strided ones.
+    downsample: `strided` convolutions, or convolutions and then a `blur` that halves without
+    aliases (Zhang 2019).
     init_gain: of `init`; of `gaussian`, the deviation.
 
     Raises ContractError for settings out of range and for a norm that a style steers.
@@ -38,6 +41,7 @@ class ConvStyleEncoder(nn.Module):
         doublings: Halvings = 2,
         kernel_size: Odd = 7,
         down_kernel_size: Kernel = 4,
+        downsample: Downsampling = "strided",
         norm: Slot[Norm] = slot("none"),
         activation: Slot[Activation] = slot("relu"),
         pad_type: PadType = "reflect",
@@ -59,10 +63,7 @@ class ConvStyleEncoder(nn.Module):
         self.downs = nn.ModuleList()
         for index in range(downsamples):
             wider = 2 * dim if index < doublings else dim
-            down = ConvBlock(
-                dim, wider, down_kernel_size, stride=2, padding=(down_kernel_size - 1) // 2, **make
-            )
-            self.downs.append(down)
+            self.downs.append(halving_block(dim, wider, down_kernel_size, downsample, **make))
             dim = wider
         self.head = conv2d(dim, style_dim, 1)
         initialise(self, init, gain=init_gain)

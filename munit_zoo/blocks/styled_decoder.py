@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from munit_zoo.blocks._checks import unsteered
 from munit_zoo.blocks.conv import PadType, WeightNorm
-from munit_zoo.blocks.decoders import _Head
+from munit_zoo.blocks.heads import ImageHead
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.blocks.preactivation import StyledNorm
 from munit_zoo.blocks.residual import BlockForm, ResidualTrunk
+from munit_zoo.blocks.upsampling import Upsampling
 from munit_zoo.registry import (
     ACTIVATIONS,
     MAPPINGS,
@@ -56,6 +57,7 @@ class StyledResnetDecoder(nn.Module):
         kernel_size: Odd = 7,
         upsample_kernel_size: Odd = 5,
         block_kernel_size: Odd = 3,
+        upsample: Upsampling = "nearest",
         norm: Slot[Norm] = slot("instance"),
         activation: Slot[Activation] = slot("relu"),
         output_activation: Slot[Activation] = slot("tanh"),
@@ -82,12 +84,13 @@ class StyledResnetDecoder(nn.Module):
             "noise": noise,
         }
         self.trunk = ResidualTrunk(content_channels, blocks, block_kernel_size, form=block, **make)
-        self.head = _Head(
+        self.head = ImageHead(
             content_channels,
             out_channels,
             scale_factor,
             kernel_size,
             upsample_kernel_size,
+            upsample,
             output_activation=ACTIVATIONS.factory(output_activation),
             weight_norm_last=weight_norm_last,
             fold=fold,

@@ -1,24 +1,190 @@
-"""Upsampling convolutions, and how a convolution behind nearest-neighbour upsampling folds."""
+"""Convolutions to a map twice as large: every way of upsampling that networks choose from."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations
 
-from munit_zoo.blocks.conv import ConvBlock, Make, PadType, WeightNorm, extend, used_weight
+from munit_zoo.blocks._checks import odd
+from munit_zoo.blocks.conv import (
+    ConvBlock,
+    HookSpectralConv2d,
+    LegacySpectralConv2d,
+    Make,
+    Padding,
+    PadType,
+    WeightNorm,
+)
+from munit_zoo.blocks.folding import (
+    bilinear_conv2d,
+    folded_conv2d,
+    smooth_margin,
+    smoothed_conv2d,
+)
+from munit_zoo.errors import ContractError
 
-__all__ = ["UpsampleConv", "fold_kernel", "folded_conv2d"]
+__all__ = ["DoublingConv2d", "UpsampleConv", "Upsampling", "doubling_conv2d", "enlarged"]
+
+Upsampling = Literal["nearest", "bilinear", "blur", "pixel_shuffle", "transposed"]
+"""How a map becomes twice as large: see `doubling_conv2d`."""
+
+
+def doubling_conv2d(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    upsample: Upsampling,
+    pad_type: PadType = "zero",
+    weight_norm: WeightNorm = "none",
+    bias: bool = True,
+    fold: bool = True,
+) -> nn.Module:
+    """A convolution (N, C, H, W) to (N, C', 2H, 2W).
+
+    upsample: `nearest` or `bilinear` interpolation, then a convolution over the padded large map;
+        `blur`: zeros between the pixels of the padded small map, the convolution, then the low pass
+        [1 3 3 1] (Karras et al. 2020: away from the borders the same function as `bilinear`);
+        `pixel_shuffle`: a convolution to four times the channels, which become pixels (Shi et al.
+        2016), started as `nearest` (ICNR, Aitken et al. 2017); `transposed`: a transposed
+        convolution at stride 2, whatever pad_type (kernels of 4 leave no checkerboard).
+    kernel_size: odd; 2 or more for `transposed`.
+    fold: upsampling and convolution in one on the small map, the same up to rounding: `nearest` for
+        2.25 (k = 3) or 2.8 (k = 5) times fewer multiplications, `bilinear` for 4 times fewer.
+
+    Raises ContractError for a kernel that does not fit, and for `transposed` with the weight norms
+    spectral_legacy and spectral_hook.
+    """
+    if upsample == "transposed":
+        return _transposed(in_channels, out_channels, kernel_size, weight_norm, bias)
+    odd(kernel_size=kernel_size)
+    kind = _SPECTRAL.get(weight_norm, DoublingConv2d)
+    convolution = kind(
+        in_channels, out_channels, kernel_size, upsample, pad_type=pad_type, bias=bias, fold=fold
+    )
+    if weight_norm == "spectral":
+        parametrizations.spectral_norm(convolution)
+    elif weight_norm == "weight":
+        parametrizations.weight_norm(convolution)
+    return convolution
+
+
+def _transposed(
+    in_channels: int, out_channels: int, kernel_size: int, weight_norm: WeightNorm, bias: bool
+) -> nn.ConvTranspose2d:
+    if kernel_size < 2:
+        raise ContractError(
+            "UPSAMPLE transposed with a kernel 1×1 leaves three pixels of four empty: choose a "
+            "kernel of 3 or more, or UPSAMPLE nearest"
+        )
+    if weight_norm in _SPECTRAL:
+        raise ContractError(
+            f"WEIGHT_NORM {weight_norm} is of plain convolutions alone, not of UPSAMPLE "
+            "transposed: choose WEIGHT_NORM spectral, or another UPSAMPLE"
+        )
+    convolution = nn.ConvTranspose2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=2,
+        padding=(kernel_size - 1) // 2,
+        output_padding=kernel_size % 2,
+        bias=bias,
+    )
+    if weight_norm == "spectral":
+        parametrizations.spectral_norm(convolution)
+    elif weight_norm == "weight":
+        parametrizations.weight_norm(convolution, dim=1)
+    return convolution
+
+
+class DoublingConv2d(nn.Conv2d):
+    """What `doubling_conv2d` makes, save for `transposed`. `out_channels` is the convolution's own:
+    with `pixel_shuffle` four times as many as come out."""
+
+    smoother: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        upsample: Upsampling,
+        *,
+        pad_type: PadType,
+        bias: bool,
+        fold: bool,
+    ) -> None:
+        copies = 4 if upsample == "pixel_shuffle" else 1
+        super().__init__(in_channels, copies * out_channels, kernel_size, bias=bias)
+        self.upsample, self.pad_type, self.copies = upsample, pad_type, copies
+        self.reach = (kernel_size - 1) // 2
+        blurs = upsample == "blur"
+        self.pad = Padding(smooth_margin(kernel_size) if blurs else self.reach, pad_type)
+        foldable = pad_type != "reflect" or kernel_size <= 5
+        self.fold = fold and (
+            upsample == "bilinear" or (upsample == "nearest" and kernel_size > 1 and foldable)
+        )
+        if blurs or (upsample == "bilinear" and self.fold):
+            line = torch.tensor([1.0, 3.0, 3.0, 1.0])
+            self.register_buffer("smoother", line[:, None] * line / 16, persistent=False)
+        if copies > 1:
+            with torch.no_grad():
+                self.weight.copy_(self.weight[::4].repeat_interleave(4, dim=0))
+                if self.bias is not None:
+                    self.bias.copy_(self.bias[::4].repeat_interleave(4))
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.upsample == "blur":
+            return smoothed_conv2d(self.pad(input), weight, bias, self.smoother)
+        if self.upsample == "pixel_shuffle":
+            return F.pixel_shuffle(super()._conv_forward(self.pad(input), weight, bias), 2)
+        # small maps leave nothing to share between their pixels
+        if self.fold and min(input.shape[2:]) > max(1, self.reach):
+            if self.upsample == "nearest":
+                return folded_conv2d(input, weight, bias, self.pad_type)
+            return bilinear_conv2d(input, weight, bias, self.smoother, self.pad_type)
+        plain: Tensor = super()._conv_forward(
+            self.pad(enlarged(input, self.upsample)), weight, bias
+        )
+        return plain
+
+    def extra_repr(self) -> str:
+        shown = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        return f"{shown}, upsample={self.upsample}, fold={self.fold}"
+
+
+class _LegacySpectralDoubling(DoublingConv2d, LegacySpectralConv2d):
+    pass
+
+
+class _HookSpectralDoubling(DoublingConv2d, HookSpectralConv2d):
+    pass
+
+
+_SPECTRAL: Mapping[str, type[DoublingConv2d]] = {
+    "spectral_legacy": _LegacySpectralDoubling,
+    "spectral_hook": _HookSpectralDoubling,
+}
+
+
+def enlarged(x: Tensor, upsample: Upsampling) -> Tensor:
+    """A map (N, C, H, W) twice as large without a convolution: bilinear where `upsample` is smooth,
+    nearest otherwise."""
+    mode = "bilinear" if upsample in ("bilinear", "blur") else "nearest"
+    return F.interpolate(x, scale_factor=2.0, mode=mode)
 
 
 class UpsampleConv(nn.Module):
-    """Nearest-neighbour upsampling by 2, then a convolution block.
+    """A convolution to a map twice as large, norm and activation.
 
-    (N, C, H, W) to (N, C', 2H, 2W). `num_parameters`, `noise` and the call as those of ConvBlock.
-
-    fold: compute both at once on the small map (`folded_conv2d`): the same result up to rounding
-        for 2.8 times fewer multiplications at kernel size 5 and 2.25 times at 3. Kernels of 7 and
-        more with reflection have no folded form here and are computed plainly.
+    (N, C, H, W) to (N, C', 2H, 2W). `num_parameters`, `noise` and the call as those of ConvBlock;
+    upsample, fold and errors as `doubling_conv2d`.
     """
 
     def __init__(
@@ -27,6 +193,7 @@ class UpsampleConv(nn.Module):
         out_channels: int,
         kernel_size: int,
         *,
+        upsample: Upsampling = "nearest",
         pad_type: PadType = "reflect",
         norm: Make | None = None,
         activation: Make | None = None,
@@ -35,106 +202,26 @@ class UpsampleConv(nn.Module):
         noise: bool = False,
     ) -> None:
         super().__init__()
+        convolution = doubling_conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            upsample=upsample,
+            pad_type=pad_type,
+            weight_norm=weight_norm,
+            fold=fold,
+        )
         self.block = ConvBlock(
             in_channels,
             out_channels,
             kernel_size,
-            pad_type=pad_type,
             norm=norm,
             activation=activation,
-            weight_norm=weight_norm,
+            convolution=convolution,
             noise=noise,
         )
-        self.pad_type: PadType = pad_type
-        self.fold = fold and kernel_size > 1 and (pad_type != "reflect" or kernel_size <= 5)
         self.num_parameters = self.block.num_parameters
 
     def forward(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
-        if self.fold and min(x.shape[2:]) > 1:
-            convolution = self.block.conv
-            y = folded_conv2d(x, used_weight(convolution), convolution.bias, self.pad_type)
-            finished: Tensor = self.block.finish(y, parameters)
-            return finished
-        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
         upsampled: Tensor = self.block(x, parameters)
         return upsampled
-
-    def extra_repr(self) -> str:
-        return f"fold={self.fold}"
-
-
-def fold_kernel(weight: Tensor) -> Tensor:
-    """A kernel k×k (k odd) behind nearest ×2 upsampling, as four kernels on the small map.
-
-    (O, I, k, k) to (4·O, I, n, n) with n = (k + 1) / 2, in the memory format of the weight: for
-    each output the four pixels that a pixel becomes, row by row. Taps that fall on copies of one
-    pixel are added up.
-    """
-    taps = weight.permute(2, 3, 0, 1)  # rows and columns in front: whole matrices are added
-    phases = [
-        _fold_first(rows.transpose(0, 1), column)
-        for rows in (_fold_first(taps, row) for row in (0, 1))
-        for column in (0, 1)
-    ]
-    kernels = torch.stack(phases).permute(3, 0, 2, 1, 4).flatten(0, 1).permute(0, 3, 1, 2)
-    if weight.is_contiguous(memory_format=torch.channels_last):
-        return kernels
-    return kernels.contiguous()
-
-
-def _fold_first(taps: Tensor, phase: int) -> Tensor:
-    """The first axis of a kernel, as the pixels of one phase (0: the first copy) see it."""
-    reach = len(taps) // 2
-    # the neighbours of a first copy pair up from one side, those of a second from the other
-    if (reach + phase) % 2:
-        return torch.cat([taps[:1], taps[1::2] + taps[2::2]])
-    return torch.cat([taps[:-1:2] + taps[1::2], taps[-1:]])
-
-
-def folded_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, pad_type: PadType) -> Tensor:
-    """Nearest ×2 upsampling, padding by (k - 1) / 2 and convolution k×k, in one.
-
-    x: (N, C, H, W), H and W at least 2. weight: (C', C, k, k), k odd, at most 5 for `reflect`.
-    pad_type: of the upsampled map. Returns (N, C', 2H, 2W).
-
-    Four convolutions with (k + 1) / 2 taps an axis give the four pixels that each pixel becomes.
-    Padding the small map with zeros or by replication is the same as padding the upsampled one.
-    Reflection is replication but for the second row (column) beyond an edge, which only the
-    outermost pixels see; what they see wrongly is put right after.
-    """
-    reach = weight.shape[-1] // 2
-    small = (reach + 1) // 2
-    padded = extend(x, small, "constant" if pad_type == "zero" else "replicate")
-    repeated = None if bias is None else bias.repeat_interleave(4)
-    y = F.conv2d(padded, fold_kernel(weight), repeated)
-    if reach % 2:  # the two phases of an axis look at windows one pixel apart
-        height, width = x.shape[2:]
-        y = y.unflatten(1, (-1, 2, 2))
-        rows = [
-            torch.stack([y[:, :, a, b, a : a + height, b : b + width] for b in (0, 1)], dim=2)
-            for a in (0, 1)
-        ]
-        y = torch.stack(rows, dim=2).flatten(1, 3)
-    y = F.pixel_shuffle(y, 2)
-    return _reflect_edges(y, x, weight) if pad_type == "reflect" and reach == 2 else y
-
-
-def _reflect_edges(y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """What a replicated border gave at the outermost pixels, made what a reflected one gives.
-
-    Along H with W reflected, then along W with H replicated: together the reflection of both.
-    """
-    first, last = weight[:, :, 0], weight[:, :, -1]
-    top = _line(x[:, :, 1] - x[:, :, 0], first, "reflect").unsqueeze(2)
-    bottom = _line(x[:, :, -2] - x[:, :, -1], last, "reflect").unsqueeze(2)
-    y = torch.cat([y[:, :, :1] + top, y[:, :, 1:-1], y[:, :, -1:] + bottom], dim=2)
-    first, last = weight[..., 0], weight[..., -1]
-    left = _line(x[..., 1] - x[..., 0], first, "replicate").unsqueeze(3)
-    right = _line(x[..., -2] - x[..., -1], last, "replicate").unsqueeze(3)
-    return torch.cat([y[..., :1] + left, y[..., 1:-1], y[..., -1:] + right], dim=3)
-
-
-def _line(x: Tensor, weight: Tensor, mode: str) -> Tensor:
-    """One line of a map (N, C, L), upsampled, padded and convolved: (N, C', 2L)."""
-    x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-    return F.conv1d(extend(x, 2, mode), weight)

@@ -325,6 +325,7 @@ _SYSTEMS = {
     "pix2pix": "…_net_{G,D}.pth",
     "bicyclegan": "…_net_{G,E,D,D2}.pth",
     "stargan": "…-{G,D}.ckpt",
+    "drit": "00000.pth",
     "funit": "gen_….pt, dis_….pt",
     "imaginaire_munit": "…_checkpoint.pt",
     "imaginaire_unit": "…_checkpoint.pt",
@@ -334,6 +335,7 @@ _SYSTEMS = {
 """Systems whose checkpoints are imported, and what their files are called."""
 _OPTIONS = {
     "bicyclegan": "opt.txt",
+    "drit": "of its training, which it does not save: YAML or JSON",
     "funit": "config.yaml",
     "imaginaire_munit": "YAML of its training",
     "imaginaire_unit": "YAML of its training",

@@ -37,7 +37,10 @@ def list_components(chosen: argparse.Namespace) -> None:
         for name in names:
             told = [part for part in (one.summary(name), _origin(one, name)) if part]
             print(f"  {name:<28}{' · '.join(told)}".rstrip())
-        if not names:
+        families = one.families_like(chosen.pattern)
+        for name, summary in families.items():
+            print(f"  {name:<28}{summary} · munit-zoo list {one.kind} '{name}'")
+        if not names and not families:
             print(f"  nothing matches {chosen.pattern!r}")
     if not chosen.kind:
         print(
@@ -96,7 +99,7 @@ def describe(chosen: argparse.Namespace) -> None:
     for setting in found.settings.values():
         default = "required" if setting.required else f"default {_value(setting.default)}"
         kind = an(setting.slot) if setting.slot else expected(setting.annotation)
-        print(f"  {setting.key:<22}{kind}; {default}")
+        print(f"  {setting.key:<21} {kind}; {default}")
     if found.entry.kind == "model":
         _describe_graph(chosen.name, found.component)
 
@@ -308,11 +311,13 @@ def config_check(chosen: argparse.Namespace) -> None:
     """`munit-zoo config check`: names, types, and one step's shapes on the meta device."""
     from munit_zoo.config import bind, domains_of
     from munit_zoo.engine.runs import resolve_config
+    from munit_zoo.engine.setup import check_engine
     from munit_zoo.models import rehearse, smallest_size
 
     resolved = resolve_config(chosen.config, chosen.overrides)
     config = resolved.config
     _print_dropped(resolved)  # first, as it may be why the rest fails
+    check_engine(config)
     data = bind("dataset", config.DATA, "DATA")
     datasets = {d.name: data(d, "train") for d in domains_of(config)}
     sizes = {name: dataset.size for name, dataset in datasets.items()}

@@ -24,7 +24,7 @@ from munit_zoo.comparison.plan import Cell, Plan, Variant, shown_changes, sizes_
 from munit_zoo.comparison.reading import read_plan
 from munit_zoo.comparison.table import AblationTable
 from munit_zoo.comparison.writeup import collect, write_up
-from munit_zoo.config import bind, dump
+from munit_zoo.config import bind, dump, engine_settings
 from munit_zoo.engine.files import write_text
 from munit_zoo.errors import ConfigError, MunitZooError, Problem, UsageError, counted, duration
 from munit_zoo.models import rehearse
@@ -241,11 +241,12 @@ def preview(plan: Plan, out: Path, costs: Mapping[str, Cost]) -> Preview:
         cost = costs.get(variant.name)
         time = ""
         if cost is not None:
-            each = cost.seconds * int(cells[0].config.ENGINE.ITERATIONS)
+            each = cost.seconds * engine_settings(cells[0].config).iterations
             time = f", about {duration(each)} a training"
             for cell in waiting:
                 done = CellFolder.of(out, cell).iteration()
-                seconds += cost.seconds * max(0, int(cell.config.ENGINE.ITERATIONS) - done)
+                iterations = engine_settings(cell.config).iterations
+                seconds += cost.seconds * max(0, iterations - done)
         kept = f", {len(cells) - len(waiting)} done" if len(waiting) < len(cells) else ""
         lines.append(f"{variant.name} ({counted(len(cells), 'seed')}{kept}{time}): {what}")
     return Preview(tuple(lines), len(plan.cells), left, seconds if costs else None)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from munit_zoo.comparison.plan import Cell, Plan
+from munit_zoo.config import engine_settings
 from munit_zoo.engine.evaluate import EvaluationChoice, evaluate
 from munit_zoo.engine.files import write_text
 from munit_zoo.engine.locks import Busy, holding
@@ -84,7 +85,7 @@ class CellFolder:
 
     @property
     def trained(self) -> bool:
-        return self.iteration() >= int(self.cell.config.ENGINE.ITERATIONS)
+        return self.iteration() >= engine_settings(self.cell.config).iterations
 
     def finished(self, plan: Plan) -> bool:
         """Whether it is trained, and scored as the plan asks."""
@@ -99,7 +100,7 @@ class CellFolder:
             name.lower(): {**node.plain(), **(own if "SEED" in node else {})}
             for name, node in self.cell.config.METRICS.items()
         }
-        done = int(self.cell.config.ENGINE.ITERATIONS)
+        done = engine_settings(self.cell.config).iterations
         return [
             record
             for record in read_results(self.results)

@@ -13,7 +13,7 @@ import torch
 from munit_zoo.bench.measure import peak_memory, take_turns, warm_up
 from munit_zoo.bench.plan import Arm
 from munit_zoo.bench.work import build_work
-from munit_zoo.config import load_config
+from munit_zoo.config import engine_settings, load_config
 from munit_zoo.engine.devices import choose_device
 from munit_zoo.engine.files import write_text
 from munit_zoo.models import create_model, translating_networks
@@ -71,9 +71,9 @@ def cost_of(source: str, overrides: Sequence[str] = (), *, device: str = "auto")
     arm = Arm(
         source,
         "train",
-        config.ENGINE.BATCH_SIZE,
+        engine_settings(config).batch_size,
         None,
-        config.ENGINE.PRECISION,
+        engine_settings(config).precision,
         overrides=tuple(overrides),
     )
     with torch.device("meta"):

@@ -136,7 +136,8 @@ def _grid(
     """A grid (3, H, W) in [-1, 1], and what its columns are."""
     source, target = way
     styled = bool(model.style_dim)
-    examples = _images(datasets[target], choice.examples) if styled else []
+    guided = styled and model.encodes_styles
+    examples = _images(datasets[target], choice.examples) if guided else []
     legend = "input"
     with torch.no_grad():
         codes: Any = None

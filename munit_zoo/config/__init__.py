@@ -34,7 +34,7 @@ from munit_zoo.config._yaml import (
     parse_text,
     read_yaml,
 )
-from munit_zoo.config.networks import entry_of, network_problems
+from munit_zoo.config.networks import entry_of, names_of, network_problems
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -55,6 +55,7 @@ __all__ = [
     "list_configs",
     "list_plans",
     "load_config",
+    "names_of",
     "network_problems",
     "node_from",
     "parse_override",

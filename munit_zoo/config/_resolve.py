@@ -146,7 +146,7 @@ class _Resolver:
             if not re.fullmatch(r"[A-Z][A-Z0-9_]*", key):
                 self.problem(
                     _join(path, key),
-                    f"the name of a {schema.what} is written in capitals: {key.upper()}",
+                    f"the name of {an(schema.what)} is written in capitals: {key.upper()}",
                     given[-1].origin,
                 )
                 continue

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from munit_zoo.config.settings import (
+    AugmentSettings,
     DomainSettings,
     EngineSettings,
     TermSettings,
@@ -155,6 +156,7 @@ ROOT = Section(
         "MODEL": Component("model"),
         "LOSSES": MapOf(Component("loss", own=_of_class(TermSettings)), "loss term"),
         "UPDATES": MapOf(Section(_of_class(UpdateSettings)), "update"),
+        "AUGMENT": Component("augmentation", slot("none"), own=_of_class(AugmentSettings)),
         "DOMAINS": MapOf(
             Section(_of_class(DomainSettings)), "domain", {"A": {}, "B": {}}, listed=True
         ),

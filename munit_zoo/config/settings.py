@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from munit_zoo.registry import MAY_CHANGE, Schedule, Slot, slot
 from munit_zoo.registry.ranges import Count, NonEmpty, Positive, PositiveFloat, Share, ValueRange
 
-__all__ = ["DomainSettings", "EngineSettings", "TermSettings", "UpdateSettings"]
+__all__ = ["AugmentSettings", "DomainSettings", "EngineSettings", "TermSettings", "UpdateSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,8 @@ class TermSettings:
     pairs: names of the recipe's graph that the criterion compares, `[[x_ab, x_a], …]`; left out
         for terms that the recipe itself knows. The term is the sum over its pairs.
     updates: the recipe's updates in which it acts; null: those that the recipe says.
-    every: it acts in every so-many-th iteration, with so many times its weight.
+    every: it acts in every so-many-th iteration of those in which its update takes place, with so
+        many times its weight.
     """
 
     weight: float = 1.0
@@ -45,6 +46,17 @@ class UpdateSettings:
     every: Positive | None = None
     clip: PositiveFloat | None = None
     clip_total: PositiveFloat | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings:
+    """AUGMENT's own keys, which stay when the augmentation is exchanged.
+
+    networks: the discriminators that see through it, by names as in OPTIM.NETWORKS; null: all that
+        judge images.
+    """
+
+    networks: NonEmpty[tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

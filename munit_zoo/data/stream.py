@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from munit_zoo.data.seeding import rng
 from munit_zoo.errors import DataError, GraphError, counted, suggest
 from munit_zoo.inputs import Image, Input, Label
 
-__all__ = ["Batches", "first_images", "label_names", "notes_of"]
+__all__ = ["Batches", "epoch_of", "first_images", "label_names", "notes_of"]
 
 
 class Batches:
@@ -478,6 +478,20 @@ def notes_of(datasets: Mapping[str, Dataset]) -> list[str]:
             )
         notes += getattr(dataset, "notes", ())
     return notes
+
+
+def epoch_of(datasets: Mapping[str, Sized], inputs: Mapping[str, Input], batch_size: int) -> int:
+    """How many iterations make an epoch: the batches in which the images of the largest domain come
+    once; for a recipe whose input is of any of K domains, in which as many come as all have.
+
+    datasets: by domain. batch_size: over all processes.
+    """
+    sizes = [len(dataset) for dataset in datasets.values()]
+    mixed = any(
+        isinstance(spec, Image) and not spec.domain and not spec.like and not spec.paired_with
+        for spec in inputs.values()
+    )
+    return max(1, -(-(sum(sizes) if mixed else max(sizes)) // batch_size))
 
 
 def first_images(dataset: Dataset, count: int) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from munit_zoo.config import Config, bind
+from munit_zoo.config import Config, bind, engine_settings
 from munit_zoo.errors import UsageError
 from munit_zoo.models import Objective
 
@@ -76,7 +76,7 @@ def eagerly() -> Iterator[None]:
 
 def memory_format(config: Config, device: torch.device | str) -> torch.memory_format:
     """What ENGINE.CHANNELS_LAST means on a device: MPS keeps its own format."""
-    if config.ENGINE.CHANNELS_LAST and torch.device(device).type != "mps":
+    if engine_settings(config).channels_last and torch.device(device).type != "mps":
         return torch.channels_last
     return torch.contiguous_format
 
@@ -92,18 +92,19 @@ def in_format(env: Mapping[str, Tensor], layout: torch.memory_format) -> dict[st
 def check_acceleration(config: Config, device: torch.device, processes: int) -> None:
     """Raises UsageError where what ENGINE asks for cannot be had: no compiler, not CUDA, several
     processes, an optimizer that a graph cannot record."""
-    if config.ENGINE.COMPILE != "off":
-        _require_compiler(config.ENGINE.COMPILE)
-    if not config.ENGINE.CUDA_GRAPHS:
+    engine = engine_settings(config)
+    if engine.compile != "off":
+        _require_compiler(engine.compile)
+    if not engine.cuda_graphs:
         return
     if device.type != "cuda":
         raise UsageError(f"ENGINE.CUDA_GRAPHS is for CUDA; the device is {device.type}")
     if processes > 1:
         raise UsageError("ENGINE.CUDA_GRAPHS is for one process: leave --devices out")
-    if config.ENGINE.RECOMPUTE:
+    if engine.recompute:
         raise UsageError("ENGINE.CUDA_GRAPHS cannot record ENGINE.RECOMPUTE: choose one of the two")
-    if config.ENGINE.PRECISION == "fp16" or config.ENGINE.ON_NAN == "skip":
-        key = "PRECISION=fp16" if config.ENGINE.PRECISION == "fp16" else "ON_NAN=skip"
+    if engine.precision == "fp16" or engine.on_nan == "skip":
+        key = "PRECISION=fp16" if engine.precision == "fp16" else "ON_NAN=skip"
         raise UsageError(
             f"ENGINE.CUDA_GRAPHS records a step that always takes place; ENGINE.{key} may leave "
             "one out: choose one of the two"

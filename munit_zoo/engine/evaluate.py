@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from munit_zoo._version import __version__
-from munit_zoo.config import Config, bind, domains_of
+from munit_zoo.config import Config, bind, domains_of, engine_settings
 from munit_zoo.data import Dataset
 from munit_zoo.engine.devices import choose_device
 from munit_zoo.engine.files import write_text
-from munit_zoo.engine.loading import load_model
+from munit_zoo.engine.loading import Loaded, load_newest
 from munit_zoo.engine.page import write_page
 from munit_zoo.engine.results import Record, add_to_results, read_results, titled
 from munit_zoo.engine.runs import Run, find_snapshot
@@ -127,9 +127,9 @@ class _Job:
         out: Path | None,
         progress: Callable[[str], None] | None,
     ) -> list[Report]:
-        model = load_model(self.path, device=self.device, ema=self.ema)
-        datasets = self._datasets("test")
-        about = self._about(model, datasets)
+        loaded = load_newest(self.path, device=self.device, ema=self.ema)
+        model, datasets = loaded.model, self._datasets("test")
+        about = self._about(loaded, datasets)
         found = []
         for name, nodes in self.nodes.items():
             several = []
@@ -179,21 +179,20 @@ class _Job:
             dataset.prepare()
         return found
 
-    def _about(self, model: torch.nn.Module, datasets: Mapping[str, Dataset]) -> dict[str, Any]:
+    def _about(self, loaded: Loaded, datasets: Mapping[str, Dataset]) -> dict[str, Any]:
         """What is scored: the run, its weights and its images."""
-        _, snapshot = find_snapshot(self.path)
         without = self.own.plain()
         without.pop("METRICS", None)
         without.get("ENGINE", {}).pop("SEED", None)
         return {
             "run": str(self.run.folder),
             "recipe": str(self.own.MODEL.NAME),
-            "iteration": snapshot.iteration,
-            "weights": "averaged" if self.ema and snapshot.has("average") else "last",
-            "model_sha256": _weights_digest(model),
+            "iteration": loaded.iteration,
+            "weights": loaded.weights,
+            "model_sha256": _weights_digest(loaded.model),
             "config_sha256": self.own.digest(),
             "variant_sha256": _digest(without),
-            "training_seed": int(self.own.ENGINE.SEED),
+            "training_seed": engine_settings(self.own).seed,
             "data": {name: _fingerprint(dataset) for name, dataset in datasets.items()},
             "device": self.device,
         }

@@ -189,7 +189,9 @@ def _absent(
     absent = [
         path
         for path in named
-        if path in shadow.networks() and not any(name.startswith(f"{path}.") for name in weights)
+        if path in shadow.networks()
+        and shadow.networks()[path].state_dict()
+        and not any(name.startswith(f"{path}.") for name in weights)
     ]
     missing = [path for path in absent if path in translating_networks(shadow)]
     notes = [

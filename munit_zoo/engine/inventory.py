@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from munit_zoo.config import engine_settings
 from munit_zoo.engine.loading import load_model
 from munit_zoo.engine.logs import by_term, read_log
 from munit_zoo.engine.runs import Run, find_snapshot, provenance, read_newest
@@ -67,6 +68,7 @@ def _overview(run: Run) -> Overview:
     snapshots, log = run.snapshots(), read_log(run.folder)
     try:
         config, record = run.resolved().config, run.record()
+        engine = engine_settings(config)
     except MunitZooError as error:
         return Overview(
             run.folder,
@@ -77,7 +79,7 @@ def _overview(run: Run) -> Overview:
         )
     last = log[-1] if log else {}
     iteration = max([last.get("iteration", 0), *(s.number for s in snapshots[-1:])])
-    best = config.ENGINE.KEEP_BEST
+    best = engine.keep_best
     found = None if best is None else best_of(snapshots, best)
     parts = {k: v for k, v in last.items() if "/" in k}
     state: State = "stopped" if snapshots else "no snapshot"
@@ -85,14 +87,14 @@ def _overview(run: Run) -> Overview:
         state = "training"
     elif {"imported_from", "exported_from"} & set(record) and not log:
         state = "weights"
-    elif snapshots and snapshots[-1].number >= config.ENGINE.ITERATIONS:
+    elif snapshots and snapshots[-1].number >= engine.iterations:
         state = "finished"
     return Overview(
         run.folder,
         state,
         config.MODEL.NAME,
         iteration,
-        config.ENGINE.ITERATIONS,
+        engine.iterations,
         by_term(parts),
         len(snapshots),
         None if found is None else found.number,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from munit_zoo.engine.snapshots import Snapshot
 from munit_zoo.engine.state import drop_network, load_into
 from munit_zoo.models import TranslationModel, create_model, translating_networks
 
-__all__ = ["load_model"]
+__all__ = ["Loaded", "load_model", "load_newest"]
 
 
 def load_model(
@@ -51,6 +52,31 @@ def load_model(
     layout = memory_format(config, device)
     model.to(device).to(memory_format=layout)
     return model.eval()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model, and what its weights are: of which iteration, whether averaged."""
+
+    model: TranslationModel
+    iteration: int
+    averaged: bool
+
+    @property
+    def weights(self) -> str:
+        """In the words of records: `averaged`, or those of the `last` iteration."""
+        return "averaged" if self.averaged else "last"
+
+
+def load_newest(path: Path, *, device: str | torch.device = "cpu", ema: bool = True) -> Loaded:
+    """As `load_model`, with what was loaded: a training may write another snapshot meanwhile."""
+
+    def read(_: Run, snapshot: Snapshot) -> Loaded:
+        averaged = ema and snapshot.has("average")
+        model = load_model(snapshot.folder, device=device, ema=ema)
+        return Loaded(model, snapshot.iteration, averaged)
+
+    return read_newest(path, read)
 
 
 def _as_built(run: Run) -> Resolved:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from munit_zoo.config import Config, bind, entry_of
+from munit_zoo.config import Config, bind, engine_settings, entry_of
 from munit_zoo.engine.devices import LESS
 from munit_zoo.engine.setup import averaged
 from munit_zoo.engine.step import parts_of
@@ -94,7 +94,7 @@ def estimate(config: Config, rehearsal: Rehearsal) -> Estimate:
     for name in rehearsal.unreached:
         model.get_parameter(name).requires_grad_(False)
     inputs = meta_inputs(objective, rehearsal.found.values)
-    average = averaged(config, model)
+    average, parts = averaged(config, model), engine_settings(config).accumulate
     kept: list[Tensor] = []
     stepped: set[str] = set()
     footprint = _Footprint()
@@ -107,7 +107,7 @@ def estimate(config: Config, rehearsal: Rehearsal) -> Estimate:
     with footprint:
         factors = {key: torch.ones((), device="meta") for key in objective.weights(0, 1)}
         for first in (True, False):  # moments come to be with the first steps
-            shares = [Values(part) for part in parts_of(inputs, config.ENGINE.ACCUMULATE)]
+            shares = [Values(part) for part in parts_of(inputs, parts)]
             for code in objective.codes(objective.pattern()):
                 trained = [planner.networks[path] for path in planner.trains[code.index]]
                 for parameter in _trained(trained):

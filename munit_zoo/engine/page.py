@@ -91,6 +91,8 @@ def _summary(last: Mapping[str, object], iterations: int | None, left: float | N
     text = f"iteration {last['iteration']:,}"
     if iterations is not None:
         text += f" of {iterations:,}"
+    if "epoch" in last:
+        text += f" · epoch {last['epoch']:.2f}"
     if "images_per_second" in last:
         text += f" · {last['images_per_second']:.1f} img/s"
     if left is not None and math.isfinite(left):
@@ -134,7 +136,7 @@ def _grid_section(way: str, iterations: Sequence[int], columns: Mapping[str, int
  src='images/{html.escape(way)}_{newest:08d}.png'></div>"""
 
 
-_NO_LOSS = ("iteration", "images_per_second", "skipped")
+_NO_LOSS = ("iteration", "images_per_second", "skipped", "epoch")
 
 
 def _curves(log: Sequence[Mapping[str, Any]]) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from munit_zoo.config import Config, bind, domains_of
+from munit_zoo.config import Config, bind, domains_of, engine_settings
 from munit_zoo.data.images import write_image
 from munit_zoo.data.seeding import rng
 from munit_zoo.data.values import from_unit
@@ -48,10 +48,11 @@ def write_samples(
         if file.exists():
             raise UsageError(f"{file} exists; give another --out")
     out.mkdir(parents=True, exist_ok=True)
+    seed = engine_settings(config).seed
     for index, file in enumerate(files):
         if split == "test":
             image = dataset.test(index)
         else:
-            image = dataset.train(index, rng("augment", config.ENGINE.SEED, domain, 0, index))
+            image = dataset.train(index, rng("augment", seed, domain, 0, index))
         write_image(file, from_unit(image, np.uint8))
     return files

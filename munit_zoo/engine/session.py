@@ -16,7 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from munit_zoo.config import Config
+from munit_zoo.config import Config, engine_settings
 from munit_zoo.data import Dataset
 from munit_zoo.data.seeding import rng
 from munit_zoo.data.stream import first_images
@@ -86,6 +86,7 @@ class Session:
             session.end()
 
     stop: is asked for an end where something cannot be written, so that all processes end.
+    epoch: iterations of an epoch, to say where training is; None where nothing counts them.
     """
 
     def __init__(
@@ -97,11 +98,12 @@ class Session:
         datasets: Mapping[str, Mapping[str, Dataset] | None],
         progress: Progress,
         stop: Stop,
+        epoch: int | None = None,
     ) -> None:
-        self.run, self.engine, self.fabric, self.state = run, config.ENGINE, fabric, state
+        self.run, self.engine, self.fabric, self.state = run, engine_settings(config), fabric, state
         self.leader = fabric.is_global_zero
         self.progress: Progress = progress if self.leader else Silent()
-        self.stop = stop
+        self.stop, self.epoch = stop, epoch
         self.start, self.began = state.iteration, time.perf_counter()
         self.clock, self.counted, self.paged = self.began, state.iteration, -math.inf
         self.logged = self.saved = state.iteration
@@ -113,7 +115,7 @@ class Session:
         self.shown: dict[str, Tensor] = {}
         if self.leader:
             self.shown = {
-                name: _shown(datasets, name, self.engine.DISPLAY)
+                name: _shown(datasets, name, self.engine.display)
                 for name in datasets["train"] or {}
             }
             # what a resumed run wrote after the snapshot is taken back
@@ -144,7 +146,7 @@ class Session:
                 if len(ways) > GRID_WAYS:
                     shown = ", ".join(f"{s} to {t}" for s, t in ways[:GRID_WAYS])
                     notes = [*notes, f"grids show {GRID_WAYS} of {len(ways)} ways: {shown}"]
-                self._tell("started", self.start, self.engine.ITERATIONS, device, notes)
+                self._tell("started", self.start, self.engine.iterations, device, notes)
                 if self.start == 0:
                     self.grid()
 
@@ -156,17 +158,19 @@ class Session:
         Raises UsageError where losses or weights are not finite.
         """
         self._skipped = skipped
-        done, last = self.state.iteration, self.state.iteration == self.engine.ITERATIONS
-        self._last = losses, rate
-        if done % self.engine.LOG_EVERY == 0 or last:
+        done, last = self.state.iteration, self.state.iteration == self.engine.iterations
+        # what does not act in every iteration is logged as it was when it last did
+        since = self._last[0] if self._last is not None and self.logged < done - 1 else {}
+        self._last = {**since, **losses}, rate
+        if done % self.engine.log_every == 0 or last:
             self._log()
         with self._leading() as leader:
             if leader:
                 self._tell("advanced", done)
-                every = self.engine.GRID_EVERY
+                every = self.engine.grid_every
                 if last or (every and done % every == 0):
                     self.grid()
-                every = self.engine.SNAPSHOT_EVERY
+                every = self.engine.snapshot_every
                 if every and done % every == 0:
                     self.save()
 
@@ -221,7 +225,7 @@ class Session:
         self.board.close()
         self._open_board(purge=iteration + 1)
         note = f"at iteration {at} {what}: rolled back to {iteration}, past the images since"
-        self._tell("started", iteration, self.engine.ITERATIONS, str(self.fabric.device), [note])
+        self._tell("started", iteration, self.engine.iterations, str(self.fabric.device), [note])
 
     def diverged(self, found: Diverged) -> UsageError:
         """The error that ends training, with the last good snapshot."""
@@ -237,6 +241,8 @@ class Session:
         """Write the losses, averaged over all processes."""
         losses, rate = self._last or ({}, math.nan)
         names = list(losses)
+        if not names:  # no update took place since the last line
+            return
         stacked = torch.stack([losses[name].detach().float().reshape(()) for name in names])
         found: Any = self.fabric.all_reduce(stacked, reduce_op="mean")
         values = dict(zip(names, found.tolist(), strict=True))
@@ -249,10 +255,10 @@ class Session:
         iteration, now = self.state.iteration, time.perf_counter()
         speed = math.nan
         if iteration > self.counted and now > self.clock and self.counted > self.start:
-            speed = (iteration - self.counted) * self.engine.BATCH_SIZE / (now - self.clock)
+            speed = (iteration - self.counted) * self.engine.batch_size / (now - self.clock)
         self.clock, self.counted = now, iteration
         wrong = [name for name, value in values.items() if not math.isfinite(value)]
-        if wrong and self.engine.ON_NAN != "skip":
+        if wrong and self.engine.on_nan != "skip":
             raise self._diverged(f"the loss is not finite: {', '.join(wrong)}")
         values = {name: value for name, value in values.items() if name not in wrong}
         self._since.append(values)
@@ -260,6 +266,8 @@ class Session:
         if self._skipped > self.skipped:
             line["skipped"] = self._skipped - self.skipped
             self.skipped = self._skipped
+        if self.epoch is not None:
+            line["epoch"] = iteration / self.epoch
         if math.isfinite(speed):
             line["images_per_second"] = speed
         with (self.run.folder / "log.jsonl").open("a", encoding="utf-8") as file:
@@ -282,7 +290,7 @@ class Session:
         folder = self.run.folder / "images"
         with self._paused(), _untouched(model):
             folder.mkdir(exist_ok=True)
-            count, seed = self.engine.DISPLAY_STYLES, self.engine.SEED
+            count, seed = self.engine.display_styles, self.engine.seed
             for way in model.ways[:GRID_WAYS]:
                 fixed, fresh = (
                     _styles(model, count, seed, way, i, self.shown[way[1]]) for i in (-1, iteration)
@@ -303,7 +311,7 @@ class Session:
         with self._paused():
             losses = self._last[0] if self._last is not None else {}
             wrong = [name for name, value in losses.items() if not math.isfinite(float(value))]
-            if wrong and self.engine.ON_NAN != "skip":
+            if wrong and self.engine.on_nan != "skip":
                 raise self._diverged(f"the loss is not finite: {', '.join(wrong)}")
             captured = self.state.capture()
             tensor = not_finite(captured)
@@ -314,7 +322,7 @@ class Session:
             info = {key: record[key] for key in kept if key in record}
             info["losses"] = _means(self._since)
             engine = self.engine
-            keep = Retention(engine.KEEP, engine.KEEP_EVERY, engine.KEEP_BEST)
+            keep = Retention(engine.keep, engine.keep_every, engine.keep_best)
             snapshot = self.run.save(captured, info, keep=keep)
             self._since = []
             self.saved = self.state.iteration
@@ -329,7 +337,7 @@ class Session:
         if not done:
             return math.nan
         elapsed = time.perf_counter() - self.began
-        left: int = self.engine.ITERATIONS - self.state.iteration
+        left: int = self.engine.iterations - self.state.iteration
         return left * elapsed / done
 
     @property
@@ -341,12 +349,12 @@ class Session:
 
     def _page(self, *, live: bool = True) -> None:
         self.paged = time.perf_counter()
-        ending = self.state.iteration >= self.engine.ITERATIONS
+        ending = self.state.iteration >= self.engine.iterations
         live = live and not ending
         write_page(
             self.run.folder,
-            columns=grid_columns(self._model, self.engine.DISPLAY_STYLES),
-            iterations=self.engine.ITERATIONS,
+            columns=grid_columns(self._model, self.engine.display_styles),
+            iterations=self.engine.iterations,
             left=self.seconds_left() if live else None,
             refresh=round(PAGE_EVERY) if live else None,
         )

@@ -14,9 +14,17 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from munit_zoo.config import Config, Resolved, bind, domains_of, engine_settings, entry_of
+from munit_zoo.config import (
+    Config,
+    Resolved,
+    bind,
+    domains_of,
+    engine_settings,
+    entry_of,
+)
+from munit_zoo.config.settings import EngineSettings
 from munit_zoo.data import Dataset
-from munit_zoo.data.stream import Batches, notes_of
+from munit_zoo.data.stream import Batches, epoch_of, notes_of
 from munit_zoo.engine.acceleration import (
     check_acceleration,
     in_format,
@@ -38,25 +46,31 @@ __all__ = ["Opening", "Rates", "Setup", "averaged", "open_training", "set_up"]
 
 
 class _Schedule(Protocol):
-    def factor(self, iteration: int, iterations: int) -> float: ...
+    unit: str
+
+    def factor(self, iteration: int, iterations: int, epoch: int = 1) -> float: ...
 
 
 class Rates:
     """Learning rates: the config's, which optimizers are built with, times the schedule's factor.
 
-    iterations: of the whole training.
+    iterations: of the whole training. epoch: how many make an epoch.
     """
 
     def __init__(
-        self, optimizers: Sequence[torch.optim.Optimizer], schedule: _Schedule, iterations: int
+        self,
+        optimizers: Sequence[torch.optim.Optimizer],
+        schedule: _Schedule,
+        iterations: int,
+        epoch: int = 1,
     ) -> None:
         self._optimizers = list(optimizers)
         self._initial = [[float(group["lr"]) for group in o.param_groups] for o in optimizers]
-        self._schedule, self._iterations = schedule, iterations
+        self._schedule, self._iterations, self._epoch = schedule, iterations, epoch
 
     def set(self, iteration: int) -> float:
         """Set those of an iteration, counted from 0; the first optimizer's."""
-        factor = self._schedule.factor(iteration, self._iterations)
+        factor = self._schedule.factor(iteration, self._iterations, self._epoch)
         for optimizer, initial in zip(self._optimizers, self._initial, strict=True):
             for group, rate in zip(optimizer.param_groups, initial, strict=True):
                 set_rate(group, rate * factor)
@@ -83,10 +97,17 @@ class Opening:
     def config(self) -> Config:
         return self.resolved.config
 
+    @property
+    def engine(self) -> EngineSettings:
+        return engine_settings(self.config)
+
 
 @dataclass
 class Setup:
-    """Everything that an iteration needs."""
+    """Everything that an iteration needs.
+
+    epoch: iterations of an epoch, where a schedule counts in epochs.
+    """
 
     run: Run
     state: TrainingState
@@ -96,6 +117,7 @@ class Setup:
     datasets: Mapping[str, Mapping[str, Dataset] | None]
     inputs: Inputs
     rehearsal: Rehearsal
+    epoch: int | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -139,6 +161,10 @@ def open_training(
     force: bool,
 ) -> Opening:
     """The run to write to, its config, and what to start from."""
+    if resume and resume_from is not None:
+        raise UsageError(
+            "--resume goes on in a run's own folder, --resume-from in a new one: give one of them"
+        )
     if (resume or resume_from) and init_from is not None:
         raise UsageError("resuming goes on with a run's own weights: leave --init-from out")
     if not resume:
@@ -183,17 +209,25 @@ def _recorded(run: Run, key: str) -> Path | None:
 
 
 def _schedule_notes(old: Config, new: Config, start: int) -> list[str]:
-    """Whether another number of iterations moves the learning rate, where a schedule takes it from
-    that."""
-    before, after = old.ENGINE.ITERATIONS, new.ENGINE.ITERATIONS
-    schedule = bind("schedule", new.OPTIM.SCHEDULE)()
+    """Whether another number of iterations moves what follows a schedule that reckons by it: the
+    learning rate, and weights of terms."""
+    schedules = {"the learning rate": new.OPTIM.SCHEDULE}
+    schedules |= {f"the weight of {term}": node.SCHEDULE for term, node in new.LOSSES.items()}
+    return [
+        note for what, node in schedules.items() for note in _moved(what, node, old, new, start)
+    ]
+
+
+def _moved(what: str, node: Config, old: Config, new: Config, start: int) -> list[str]:
+    before, after = engine_settings(old).iterations, engine_settings(new).iterations
+    schedule = bind("schedule", node)()
     some = {start, *range(start, max(before, after), max(1, (max(before, after) - start) // 50))}
     if all(schedule.factor(i, before) == schedule.factor(i, after) for i in some):
         return []
     was = schedule.factor(min(start, before - 1), before)
     return [
-        f"ENGINE.ITERATIONS {before} -> {after} moves the schedule {new.OPTIM.SCHEDULE.NAME}: at "
-        f"iteration {start} the learning rate is {schedule.factor(start, after):.4g} times the "
+        f"ENGINE.ITERATIONS {before} -> {after} moves the schedule {node.NAME}: at "
+        f"iteration {start} {what} is {schedule.factor(start, after):.4g} times the "
         f"config's; it was {was:.4g} times"
     ]
 
@@ -205,14 +239,14 @@ def stream_of(
 
     options: workers and processes, as `Batches` takes them.
     """
-    model = objective.model
+    model, engine = objective.model, engine_settings(config)
     letters = {letter: domain.name for letter, domain in model.letters.items()}
     return Batches(
         datasets,
         model.graph().inputs,
         letters or {name: name for name in datasets},
-        seed=config.ENGINE.SEED,
-        batch_size=config.ENGINE.BATCH_SIZE,
+        seed=engine.seed,
+        batch_size=engine.batch_size,
         want={slot.rstrip("'") for slot in objective.inputs},
         **options,
     )
@@ -222,9 +256,9 @@ def set_up(
     opening: Opening, fabric: Fabric, folder: Path, plugins: Sequence[Path], claims: ExitStack
 ) -> Setup:
     """From a config to all that an iteration needs; then, last, the run's folder."""
-    config = opening.config
+    config, engine = opening.config, opening.engine
     check_acceleration(config, fabric.device, fabric.world_size)
-    check_engine(config)
+    check_engine(config, fabric.world_size)
     training = _datasets(config, "train")
     test, missing = _test_datasets(config)
     datasets = {"train": training, "test": test}
@@ -234,7 +268,7 @@ def set_up(
         config,
         objective,
         training,
-        workers=config.ENGINE.WORKERS,
+        workers=engine.workers,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
         pin_memory=fabric.device.type == "cuda",
@@ -249,15 +283,17 @@ def set_up(
         allow_unused_parameters(fabric)
     groups = build_optimizers(config, model, objective)
     schedule = bind("schedule", config.OPTIM.SCHEDULE)()
-    rates = Rates([group.optimizer for group in groups], schedule, config.ENGINE.ITERATIONS)
+    epoch = epoch_of(training, model.graph().inputs, engine.batch_size)
+    rates = Rates([group.optimizer for group in groups], schedule, engine.iterations, epoch)
     trainer = Trainer(
         fabric,
         model,
         objective,
         groups,
-        iterations=config.ENGINE.ITERATIONS,
-        accumulate=config.ENGINE.ACCUMULATE,
-        on_nan=config.ENGINE.ON_NAN,
+        iterations=engine.iterations,
+        epoch=epoch,
+        accumulate=engine.accumulate,
+        on_nan=engine.on_nan,
     )
     optimizers = {group.name: group.optimizer for group in groups}
     average = averaged(config, model)
@@ -275,6 +311,9 @@ def set_up(
     _check_best(config, objective)
     run = opening.run or Run(folder)
     notes = [*opening.notes, *_rehearsal_notes(rehearsal), *notes_of(training), *missing]
+    if _counts_epochs(config):
+        total = engine.iterations / epoch
+        notes.append(f"schedules count epochs, of {epoch} iterations each: {total:.4g} in all")
     with led(fabric) as leader:
         if leader:
             notes += _claim(run, opening, state.iteration, datasets, plugins, claims)
@@ -283,27 +322,43 @@ def set_up(
         objective,
         stream,
         rehearsal.draws,
-        config.ENGINE.SEED,
-        config.ENGINE.BATCH_SIZE,
+        engine.seed,
+        engine.batch_size,
         fabric.device,
         layout,
     )
-    return Setup(run, state, trainer, rates, stream, datasets, inputs, rehearsal, notes)
+    shown = epoch if _counts_epochs(config) else None
+    return Setup(run, state, trainer, rates, stream, datasets, inputs, rehearsal, shown, notes)
 
 
-def check_engine(config: Config) -> None:
-    """Raises UsageError where keys of ENGINE contradict each other."""
-    engine = config.ENGINE
-    if engine.KEEP_BEST is not None and engine.LOG_EVERY > engine.SNAPSHOT_EVERY > 0:
+def _counts_epochs(config: Config) -> bool:
+    """Whether a schedule, of rates or of a term's weight, counts in epochs."""
+    nodes = [config.OPTIM.SCHEDULE, *(term.SCHEDULE for term in config.LOSSES.values())]
+    return any(getattr(bind("schedule", node)(), "unit", "") == "epochs" for node in nodes)
+
+
+def check_engine(config: Config, processes: int = 1) -> None:
+    """Raises UsageError where keys of ENGINE contradict each other.
+
+    processes: that share a batch.
+    """
+    engine = engine_settings(config)
+    if engine.batch_size % (processes * engine.accumulate) and not engine.batch_size % processes:
+        share = engine.batch_size // processes
+        raise UsageError(
+            f"a batch of {share} cannot be computed in {engine.accumulate} equal parts: change "
+            "ENGINE.BATCH_SIZE or ENGINE.ACCUMULATE"
+        )
+    if engine.keep_best is not None and engine.log_every > engine.snapshot_every > 0:
         raise UsageError(
             f"ENGINE.KEEP_BEST compares what is logged between snapshots: ENGINE.LOG_EVERY "
-            f"({engine.LOG_EVERY}) must be at most ENGINE.SNAPSHOT_EVERY ({engine.SNAPSHOT_EVERY})"
+            f"({engine.log_every}) must be at most ENGINE.SNAPSHOT_EVERY ({engine.snapshot_every})"
         )
 
 
 def _check_best(config: Config, objective: Objective) -> None:
     """Raises UsageError where ENGINE.KEEP_BEST is no loss that is logged."""
-    best = config.ENGINE.KEEP_BEST
+    best = engine_settings(config).keep_best
     parts = [
         f"{update.name}/{use.term}/{use.label}"
         for update, uses in zip(objective.graph.updates, objective.uses, strict=True)
@@ -324,7 +379,7 @@ def averaged(config: Config, model: TranslationModel) -> Average | None:
     decays = {}
     for path in kept:
         if model.averaged is None or {path, path.rpartition(".")[2]} & set(model.averaged):
-            decay = entry_of(config.ENGINE.EMA_NETWORKS, path, default=engine.ema)
+            decay = entry_of(engine.ema_networks, path, default=engine.ema)
             if decay is not None:
                 decays[path] = decay
     if not decays:

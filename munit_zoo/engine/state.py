@@ -48,7 +48,8 @@ class Captured:
         name, since networks share them.
     facts: `optimizers`, whose moments it has; without, training cannot resume. `average_updates`,
         how often the average was updated. `scalars`, optimizer state that is no tensor. `scalers`,
-        of fp16's losses. `passed_over`, of batches: see TrainingState. `missing`,
+        of fp16's losses. `groups`, per optimizer what its group of parameters keeps beside the
+        settings, as the number of steps. `passed_over`, of batches: see TrainingState. `missing`,
         networks that another project's checkpoint did not hold, and `ways`, the translations that
         are left without them, by the recipe's letters.
     """
@@ -227,6 +228,9 @@ class TrainingState:
                     scalars[f"{name}/{key}"] = value
         if scalars:
             facts["scalars"] = scalars
+        groups = {name: _kept_by_group(o) for name, o in self.optimizers.items()}
+        if any(groups.values()):
+            facts["groups"] = {name: kept for name, kept in groups.items() if kept}
         if self.scalers:
             facts["scalers"] = {name: scaler.state_dict() for name, scaler in self.scalers.items()}
         if self.passed_over:
@@ -291,11 +295,18 @@ class TrainingState:
             name, _, moment = key.rpartition("/")
             saved.setdefault(name, {})[moment] = value
         moments: dict[int, dict[str, object]] = {}
+        alike = {
+            id(parameter)
+            for optimizer in self.optimizers.values()
+            if isinstance(optimizer, _ELEMENTWISE)
+            for parameter in _parameters(optimizer)
+        }
         for name, parameter, _ in self._trained():
             found = saved.pop(name, None)
             if found is not None:
+                strict = id(parameter) in alike
                 moments[id(parameter)] = {
-                    key: _like(value, parameter, f"{key} of {name} in {label}")
+                    key: _like(value, parameter, f"{key} of {name} in {label}", strict)
                     for key, value in found.items()
                 }
         if saved:
@@ -304,19 +315,23 @@ class TrainingState:
                 f"the optimizer state of {label} does not fit: nothing trains {few}"
                 + (" and others" if len(saved) > 4 else "")
             )
-        for optimizer in self.optimizers.values():
+        for label_of, optimizer in self.optimizers.items():
             state = {
                 index: moments[id(parameter)]
                 for index, parameter in enumerate(_parameters(optimizer))
                 if id(parameter) in moments
             }
             groups = optimizer.state_dict()["param_groups"]  # ours: rates are the config's
+            for group in groups:
+                group.update(captured.facts.get("groups", {}).get(label_of, {}))
             try:
                 optimizer.load_state_dict({"state": state, "param_groups": groups})
             except (KeyError, ValueError) as error:
                 raise CheckpointError(
                     f"the optimizer state of {label} does not fit: {error}"
                 ) from error
+            if not isinstance(optimizer, _ELEMENTWISE):
+                _keep_dtypes(optimizer, moments)
 
     def _sides(self) -> tuple[list[str], list[str]]:
         """Names of what the optimizers train, in the model's order: of generators, and of
@@ -507,10 +522,43 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _like(value: object, parameter: Tensor, label: str) -> object:
-    """A moment for a parameter, in its memory format: fused updates walk both alike."""
+_ELEMENTWISE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.SGD)
+"""Optimizers whose moments have the shape of the parameter; others may keep rows and columns."""
+
+
+def _kept_by_group(optimizer: torch.optim.Optimizer) -> dict[str, object]:
+    """What a group of parameters keeps beside its settings: numbers, as of steps taken.
+
+    An optimizer has one group. Settings are the config's, whatever a snapshot has.
+    """
+    (group,) = optimizer.param_groups
+    known = {"params", "param_names", *optimizer.defaults}
+    return {
+        key: value.item() if isinstance(value, Tensor) else value
+        for key, value in group.items()
+        if key not in known and isinstance(value, (int, float, Tensor))
+    }
+
+
+def _keep_dtypes(
+    optimizer: torch.optim.Optimizer, moments: Mapping[int, Mapping[str, object]]
+) -> None:
+    """Moments in the dtypes that they were saved in: torch loads them in the parameter's."""
+    for parameter, state in optimizer.state.items():
+        for key, value in moments.get(id(parameter), {}).items():
+            if isinstance(value, Tensor) and value.dtype != state[key].dtype:
+                state[key] = value.to(state[key].device)
+
+
+def _like(value: object, parameter: Tensor, label: str, strict: bool) -> object:
+    """A moment for a parameter, in its memory format: fused updates walk both alike.
+
+    strict: it has the parameter's shape.
+    """
     if not isinstance(value, Tensor) or not value.dim():
         return value.clone() if isinstance(value, Tensor) else value
+    if value.shape != parameter.shape and not strict:
+        return value.clone()
     if value.shape != parameter.shape:
         raise CheckpointError(
             f"the optimizer state does not fit: {label} is {tuple(value.shape)}, the parameter "

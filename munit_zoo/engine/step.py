@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
-from munit_zoo.config import Config, bind, entry_of
+from munit_zoo.config import Config, bind, engine_settings, entry_of
 from munit_zoo.data.seeding import draw
 from munit_zoo.engine.acceleration import (
     GraphedStep,
@@ -72,10 +72,17 @@ def build_optimizers(
     for term, criterion in objective.criteria.items():
         own = {f"loss.{term}.{n}": p for n, p in criterion.named_parameters() if p.requires_grad}
         if own:
-            named[term] = own
-            updates[term] = tuple(
+            path = f"loss.{term}"  # a term may be called as a network is
+            named[path] = own
+            updates[path] = tuple(
                 i for i in range(len(objective.steps)) if term in objective.terms_of(i)
             )
+    held = {path: {id(p) for p in own.values()} for path, own in named.items()}
+    # what paths share is stepped by the updates of each of them
+    updates = {
+        path: tuple(sorted({i for o in named if held[path] & held[o] for i in updates[o]}))
+        for path in named
+    }
     members: dict[tuple[tuple[int, ...], str], list[str]] = {}
     nodes: dict[tuple[tuple[int, ...], str], Config] = {}
     for path in named:
@@ -98,7 +105,8 @@ def build_optimizers(
         name = paths[0]
         if len(paths) > 1:
             name = "+".join(objective.graph.updates[i].name for i in key[0])
-            name = name if name not in {g.name for g in groups} else "+".join(paths)
+            others = {*named, *(g.name for g in groups)}  # a network may be called as an update is
+            name = name if name not in others else "+".join(paths)
         groups.append(TrainingGroup(name, parameters, key[0], optimizer, nodes[key].LR))
     return groups
 
@@ -107,7 +115,8 @@ class Trainer:
     """Takes a recipe's updates, once an iteration.
 
     model, objective: on the device, in training mode. groups: as `build_optimizers` makes them.
-    iterations: how many there are in all, for schedules of weights. accumulate: parts of a batch.
+    iterations: how many there are in all, for schedules of weights, and epoch: how many make an
+    epoch. accumulate: parts of a batch.
     on_nan: what becomes of an update whose losses or gradients are not finite: none is stepped.
         `stop` and `rollback` raise Diverged, which says where that began; `skip` goes on with the
         next update, networks' buffers as before, and raises after PATIENCE iterations in a row.
@@ -126,11 +135,13 @@ class Trainer:
         groups: Sequence[TrainingGroup],
         *,
         iterations: int = 1,
+        epoch: int = 1,
         accumulate: int = 1,
         on_nan: OnNan = "stop",
     ) -> None:
         self.fabric, self.model, self.objective = fabric, model, objective
-        self.groups, self.iterations, self.accumulate = list(groups), iterations, accumulate
+        self.groups, self.accumulate = list(groups), accumulate
+        self.iterations, self.epoch = iterations, epoch
         self.on_nan, self.skipped, self._in_a_row = on_nan, 0, 0
         for criterion in objective.criteria.values():
             fabric.to_device(criterion)
@@ -151,11 +162,12 @@ class Trainer:
 
         Raises UsageError as `check_acceleration` does.
         """
+        engine = engine_settings(config)
         check_acceleration(config, self.fabric.device, self.fabric.world_size)
-        if config.ENGINE.COMPILE != "off":
+        if engine.compile != "off":
             networks = [*self.model.networks().values(), *self.objective.planner.all_twins()]
-            compile_networks([*networks, *networks_in(self.objective)], config.ENGINE.COMPILE)
-        if config.ENGINE.CUDA_GRAPHS:
+            compile_networks([*networks, *networks_in(self.objective)], engine.compile)
+        if engine.cuda_graphs:
             for group in self.groups:
                 make_capturable(group.optimizer, self.fabric.device)
             self._recorded = {}
@@ -173,7 +185,8 @@ class Trainer:
         weighted `update/total`, detached. Raises Diverged as `on_nan` says.
         """
         pattern = self.objective.pattern(iteration)
-        for key, weight in self.objective.weights(iteration, self.iterations).items():
+        weights = self.objective.weights(iteration, self.iterations, self.epoch)
+        for key, weight in weights.items():
             self._weights[key].fill_(weight)
         if self._recorded is None:
             before = self._buffers() if self.on_nan == "skip" else []
@@ -263,6 +276,7 @@ class Trainer:
                     raise Diverged(trouble)
                 left_out = left_out or trouble
                 shares[-1].forget(code)
+        self.objective.adapt()
         return found, left_out
 
     def _autocast(self, code: Code) -> AbstractContextManager[object]:

@@ -76,7 +76,7 @@ def train(
     began = time.perf_counter()
     with plain_errors(), _own_chance():
         opening = open_training(folder, resolved, resume, resume_from, init_from, force)
-        fabric = make_fabric(device, opening.config.ENGINE.PRECISION, devices=devices, nodes=nodes)
+        fabric = make_fabric(device, opening.engine.precision, devices=devices, nodes=nodes)
         fabric.launch()
         try:
             with leave_group(fabric), ExitStack() as claims:
@@ -86,7 +86,7 @@ def train(
             iteration, failure = 0, None
         if failure is not None and fabric.is_global_zero:
             raise failure
-        interrupted = iteration < opening.config.ENGINE.ITERATIONS
+        interrupted = iteration < opening.engine.iterations
         seconds = time.perf_counter() - began
         return TrainingEnd(Run(folder), iteration, interrupted, seconds, fabric.is_global_zero)
 
@@ -96,20 +96,27 @@ def _iterate(
 ) -> tuple[int, Exception | None]:
     """The iterations from the state's to the config's last. Returns the last one done, and what
     ended training in all processes where that was an error."""
-    engine, state = opening.config.ENGINE, setup.state
+    engine, state = opening.engine, setup.state
     with (
         listening() as stop,
         Session(
-            setup.run, opening.config, fabric, state, setup.datasets, progress, stop
+            setup.run,
+            opening.config,
+            fabric,
+            state,
+            setup.datasets,
+            progress,
+            stop,
+            setup.epoch,
         ) as session,
     ):
         session.begin([*setup.notes, *memory_notes(opening.config, setup.rehearsal, fabric)])
         while True:
-            batches = setup.stream.batches(state.feed, engine.ITERATIONS + state.passed_over)
+            batches = setup.stream.batches(state.feed, engine.iterations + state.passed_over)
             try:
                 for images in together(batches, stop, fabric):
                     rate = setup.rates.set(state.iteration)
-                    _seed_everything(engine.SEED, state.feed, fabric.global_rank)
+                    _seed_everything(engine.seed, state.feed, fabric.global_rank)
                     inputs = setup.inputs(images, state.feed)
                     losses = setup.trainer.step(inputs, state.iteration)
                     state.advance()
@@ -117,7 +124,7 @@ def _iterate(
             except DataError as error:  # an image: in every process, before the same iteration
                 return state.iteration, session.end(error)
             except Diverged as found:  # in every process, too
-                if engine.ON_NAN == "rollback" and session.roll_back(found):
+                if engine.on_nan == "rollback" and session.roll_back(found):
                     setup.trainer.restored()
                     continue
                 return state.iteration, session.diverged(found)

@@ -27,7 +27,7 @@ from munit_zoo.domains import Domain
 from munit_zoo.engine.devices import choose_device
 from munit_zoo.engine.files import write_text
 from munit_zoo.engine.grids import as_rgb, save_grid
-from munit_zoo.engine.loading import load_model
+from munit_zoo.engine.loading import load_newest
 from munit_zoo.engine.runs import find_snapshot
 from munit_zoo.errors import MunitZooError, UsageError, counted
 from munit_zoo.models import TranslationModel
@@ -104,7 +104,7 @@ def translate_files(
     or outputs that exist already (unless `overwrite`); DataError for an image that does not fit.
     """
     styles = styles or StyleChoice()
-    run, snapshot = find_snapshot(path)
+    run, _ = find_snapshot(path)
     config = run.resolved().config
     folder = out if out is not None else run.folder / "translations"
     if folder.exists() and not folder.is_dir():
@@ -112,7 +112,8 @@ def translate_files(
     if size is not None and size < 1:
         raise UsageError(f"--size is the short side in pixels, 1 or more, got {size}")
     _check(styles)
-    model = load_model(path, device=choose_device(device), ema=ema)
+    loaded = load_newest(path, device=choose_device(device), ema=ema)
+    model = loaded.model
     to = to.lower()
     found_way = Translator(model).way(to, source.lower() if source else None)
     way = (found_way.source.name, found_way.target.name)
@@ -162,8 +163,8 @@ def translate_files(
             )
         document = {
             "run": str(run.folder),
-            "iteration": snapshot.iteration,
-            "weights": "averaged" if ema and snapshot.has("average") else "last",
+            "iteration": loaded.iteration,
+            "weights": loaded.weights,
             "from": way[0],
             "to": to,
             "seed": styles.seed,

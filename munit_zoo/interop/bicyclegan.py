@@ -192,10 +192,9 @@ def _generator_rules(names: list[str]) -> dict[str, str]:
     # a bilinear layer's convolution stands behind an interpolation and a padding
     outer = "model.up.3.weight" if nested else "model.model.5.weight"
     late = 2 if outer in names else 0
-    conv = "ups.{}.1.2" if late else "ups.{}.1"
     rules: dict[str, str] = {}
     for level in range(1, deepest + 1):
-        up, innermost = conv.format(level - 1), level == deepest
+        up, innermost = f"ups.{level - 1}.1", level == deepest
         if nested:
             place = "model" + ".submodule" * (level - 1)
             found = {f"up.{1 + late}": up, f"up.{2 + late}": f"ups.{level - 1}.2"}

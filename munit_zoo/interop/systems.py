@@ -14,6 +14,7 @@ from munit_zoo.interop import (
     cut,
     cyclegan,
     cyclegan_options,
+    drit,
     funit,
     imaginaire,
     imaginaire_options,
@@ -87,6 +88,19 @@ def _evaluation_mode(
         *_images_unknown(options, read, config),
         "the original translates in training mode (with dropout, and norms of the image itself), "
         "we in evaluation mode",
+    ]
+
+
+def _drit_networks(files: Sequence[Path], options: Mapping[str, object]) -> ReadNetworks:
+    if len(files) > 1:
+        raise CheckpointError(f"a file of DRIT holds all networks: name one, not {len(files)}")
+    return drit.read_checkpoint(files[0], options)
+
+
+def _drit_notes(options: Mapping[str, object], read: ReadNetworks, config: Config) -> list[str]:
+    return [
+        *_images_unknown(options, read, config),
+        "the original draws an image's attributes even to translate; here they are their mean",
     ]
 
 
@@ -238,6 +252,17 @@ SYSTEMS: Mapping[str, System] = {
         config=_stargan_config,
         nodes=lambda _: {},
         notes=_stargan_notes,
+    ),
+    "drit": System(
+        project="HsinYingLee/DRIT",
+        recipe="drit",
+        networks=drit.NETWORKS,
+        defaults=drit.DEFAULTS,
+        options=starganv2.read_options,
+        read=_drit_networks,
+        config=drit.config_of_options,
+        nodes=lambda _: {},
+        notes=_drit_notes,
     ),
     "funit": System(
         project="NVlabs/FUNIT",

@@ -31,9 +31,15 @@ class NamesLoss(nn.Module):
 
 
 class AdversarialLoss(nn.Module):
-    """Scalars of a discriminator's logits, a list of tensors (one a scale), summed over it."""
+    """Scalars of a discriminator's logits, a list of tensors (one a scale).
+
+    relative: whether a generator's side is told the logits of reals, too: `generator(fakes, reals)`
+    (the relativistic losses). middle: the logit between those of fakes and of reals.
+    """
 
     contract: ClassVar[str] = "adversarial"
+    relative: ClassVar[bool] = False
+    middle: ClassVar[float] = 0.0
 
     def generator(self, fakes: Sequence[Tensor]) -> Tensor:
         """What the generator minimises, of the logits of its images."""
@@ -42,3 +48,7 @@ class AdversarialLoss(nn.Module):
     def discriminator(self, fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
         """What the discriminator minimises, of the logits of (detached) fakes and of reals."""
         raise NotImplementedError
+
+    def verdicts(self, fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> list[Tensor]:
+        """Per scale what the logits of reals say: above 0 where they are taken for real."""
+        return [real - self.middle for real in reals]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from munit_zoo.errors import ContractError, WeightsError
-from munit_zoo.metrics.networks import MEAN, STD, Backbone, backbone
+from munit_zoo.pretrained.backbones import MEAN, STD, Backbone, backbone
 from munit_zoo.registry.ranges import Positive
 from munit_zoo.weights import Found, find_weights
 

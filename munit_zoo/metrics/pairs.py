@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from munit_zoo.errors import UsageError
-from munit_zoo.metrics.lpips import LPIPS, Net
 from munit_zoo.metrics.protocol import Translator
 from munit_zoo.metrics.report import COPIED, MODEL, UNRELATED, Column, Report, tabulated
 from munit_zoo.metrics.sampling import (
@@ -21,6 +20,7 @@ from munit_zoo.metrics.sampling import (
     chosen_ways,
     spread,
 )
+from munit_zoo.pretrained.lpips import LPIPS, Net
 from munit_zoo.registry.ranges import Positive
 
 __all__ = ["Pairs", "ssim"]

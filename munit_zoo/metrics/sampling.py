@@ -145,7 +145,11 @@ class Sampler:
         return self._whole(self._translate(x, count, generator), count)
 
     def guided(self, x: Tensor, examples: Tensor) -> Tensor:
-        """Translations (K, C, H, W) of one image, one an example image (K, C, H, W)."""
+        """Translations (K, C, H, W) of one image, one an example image (K, C, H, W); of a
+        translator that cannot encode examples, in as many styles of its prior."""
+        if not getattr(self.translator, "encodes_styles", True):
+            generator = seeded(self.seed, "unguided", self.key)
+            return self._whole(self._translate(x, len(examples), generator), len(examples))
         return self._whole(self._translate(x, examples, None), len(examples))
 
     def _translate(

@@ -455,11 +455,12 @@ def _content_encoder(translator: object, source: str) -> Callable[[Tensor], Tens
         return None
     found, letters = networks(), getattr(translator, "letters", {})
     own = [f"{letter}.content_encoder" for letter, d in letters.items() if d.name == source]
-    for path in (*own, "content_encoder"):
-        if path in found:
-            encoder: Callable[[Tensor], Tensor] = found[path]
-            return encoder
-    return None
+    path = next((path for path in (*own, "content_encoder") if path in found), None)
+    if path is None:
+        return None
+    encoder: Callable[[Tensor], Tensor] = found[path]
+    shared: Callable[[Tensor], Tensor] | None = found.get("shared_encoder")
+    return encoder if shared is None else lambda x: shared(encoder(x))
 
 
 def _varying(verdict: Verdict, target: FactoredDataset) -> list[str]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from munit_zoo.errors import ContractError, UsageError, WeightsError, suggest
 from munit_zoo.metrics.extractors import Extractor, Resize, eight_bits, resized
-from munit_zoo.metrics.networks import load_exactly
+from munit_zoo.pretrained.backbones import load_exactly
 from munit_zoo.registry.ranges import Positive
 from munit_zoo.state_dicts import read_state_dict
 from munit_zoo.weights import Found, find_weights, may_download

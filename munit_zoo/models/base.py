@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["TranslationModel"]
+
+_DECLARED = ("inputs", "mirror", "updates", "translations", "once")
+"""What a graph is read from."""
 
 
 class TranslationModel(nn.Module):
@@ -58,6 +61,8 @@ class TranslationModel(nn.Module):
     """Image sides are padded to a multiple of this for translation."""
     smallest: int = 0
     """The least side to which they are padded; 0 for twice `stride`, as mirroring borders needs."""
+    trains_from: int = 0
+    """The least side of images to train on, where a recipe knows of one."""
 
     def __init__(self, domains: tuple[Domain, ...]) -> None:
         super().__init__()
@@ -65,6 +70,11 @@ class TranslationModel(nn.Module):
             raise GraphError(message)
         self.domains = domains
         self._graph: Graph | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _DECLARED:  # a constructor may have looked at the graph before it chose these
+            self.__dict__["_graph"] = None
+        super().__setattr__(name, value)
 
     # The graph
 
@@ -76,6 +86,10 @@ class TranslationModel(nn.Module):
         if self._graph is None:
             self._graph = Graph(self)
         return self._graph
+
+    def take_graph(self, graph: Graph) -> None:
+        """Compute what a graph of this recipe says, which may have been added to."""
+        self._graph = graph
 
     @property
     def letters(self) -> dict[str, Domain]:
@@ -150,6 +164,11 @@ class TranslationModel(nn.Module):
         translator = Translator(self)
         return all(translator.has_prior(way) for way in translator.ways())
 
+    @property
+    def encodes_styles(self) -> bool:
+        """Whether example images have styles that it can take over."""
+        return all(way.translation.encoded is not None for way in Translator(self).ways())
+
     def translate(
         self,
         x: Tensor,
@@ -201,11 +220,7 @@ class TranslationModel(nn.Module):
     def encode_style(self, x: Tensor, domain: str) -> Tensor:
         """Style codes (N, S) of images of a domain."""
         translator = Translator(self)
-        target = translator.domain(domain)
-        way = next((way for way in translator.ways() if way.target == target), None)
-        if way is None:
-            raise GraphError(f"{type(self).__name__} does not translate to {domain!r}")
-        return translator.encoded(x, way)
+        return translator.encoded(x, translator.way_into(domain))
 
     @torch.no_grad()
     def sample_styles(
@@ -214,8 +229,8 @@ class TranslationModel(nn.Module):
         """Style codes (count, S) of the prior, on the CPU.
 
         to: the target domain, for recipes whose styles belong to one; the first by default.
+        Raises UsageError for an unknown domain, or a recipe that draws no styles.
         """
         translator = Translator(self)
-        ways = translator.ways()
-        way = next((w for w in ways if to in (None, w.target.name)), ways[0])
+        way = translator.ways()[0] if to is None else translator.way_into(to)
         return translator.drawn(count, way, generator).cpu()

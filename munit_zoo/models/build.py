@@ -10,8 +10,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from munit_zoo.config import Config, bind, domains_of, network_problems, update_settings
+from munit_zoo.config import (
+    Config,
+    bind,
+    domains_of,
+    engine_settings,
+    names_of,
+    network_problems,
+    update_settings,
+)
 from munit_zoo.errors import ConfigError, ContractError, GraphError, MunitZooError, Problem, suggest
+from munit_zoo.models.augmenting import augment, augmented_nodes, judges, see_through
 from munit_zoo.models.base import TranslationModel
 from munit_zoo.models.objective import (
     Objective,
@@ -24,6 +33,7 @@ from munit_zoo.models.objective import (
 from munit_zoo.models.rehearsal import (
     Look,
     Sizes,
+    check_effect,
     check_logits,
     check_recomputing,
     check_sharing,
@@ -79,7 +89,30 @@ class Rehearsal:
 def create_model(config: Config) -> TranslationModel:
     """The model that a config describes, with fresh weights, on the current default device."""
     model: TranslationModel = bind("model", config.MODEL, "MODEL")(domains_of(config))
+    for node in config.LOSSES.values():  # of which some may name what is derived
+        for name in (name for pair in node.PAIRS or () for name in pair):
+            model.graph().admit(name)
+    if config.AUGMENT.NAME != "none":
+        augment(model, bind("augmentation", config.AUGMENT, "AUGMENT"), _augmented(config, model))
     return model
+
+
+def _augmented(config: Config, model: TranslationModel) -> list[str]:
+    """The discriminators that AUGMENT is for.
+
+    Raises ConfigError for a name of AUGMENT.NETWORKS that means none of them.
+    """
+    paths, chosen = judges(model), config.AUGMENT.NETWORKS
+    if chosen is None:
+        return paths
+    known = list(dict.fromkeys(name for path in paths for name in reversed(names_of(path))))
+    for name in chosen:
+        if name.upper() not in known:
+            hint = suggest(name, known) or f"It has: {', '.join(known)}."
+            message = f"{config.MODEL.NAME} has no discriminator {name!r}. {hint}"
+            raise ConfigError([Problem("AUGMENT.NETWORKS", message)])
+    wanted = {name.upper() for name in chosen}
+    return [path for path in paths if wanted & set(names_of(path))]
 
 
 def create_terms(config: Config, shapes: Mapping[str, object]) -> list[Term]:
@@ -131,13 +164,14 @@ def create_objective(
     problems += network_problems(config, model.networks(), criteria)
     if problems:
         raise ConfigError(problems)
+    engine = engine_settings(config)
     objective = Objective(
         model,
         terms,
         calls=found.calls,
-        share=config.ENGINE.SHARE,
+        share=engine.share,
         options=options,
-        recompute=config.ENGINE.RECOMPUTE,
+        recompute=engine.recompute,
         stateful=found.impure,
     )
     _check_trained(model, objective)
@@ -177,10 +211,14 @@ def rehearse(config: Config, sizes: Sizes, *, processes: int = 1) -> Rehearsal:
     where a component does not keep its contract or cannot be built with its settings, and
     ConfigError where there is nothing to train or ENGINE.SHARE does not go with the networks.
     """
-    batch = max(1, config.ENGINE.BATCH_SIZE // processes)  # a batch norm may need more than one
+    engine = engine_settings(config)
+    batch = max(1, engine.batch_size // processes)  # a batch norm may need more than one
     with torch.device("meta"):
         shadow = create_model(config)
     found = look(shadow, sizes, batch)
+    if config.AUGMENT.NAME != "none":
+        see_through(shadow, augmented_nodes(shadow, found))
+        found = look(shadow, sizes, batch)
     failure = next(iter(found.failures.values()), None)
     shapes = {name: shape_of(value) for name, value in found.values.items()}
     try:
@@ -201,9 +239,10 @@ def rehearse(config: Config, sizes: Sizes, *, processes: int = 1) -> Rehearsal:
             if name in needed and name in found.failures:
                 raise found.failures[name]
         check_logits(objective, found)
+        check_effect(objective, found.calls)
         check_shapes(objective, shapes)
         check_sharing(objective, found.calls, found.impure)
-        if config.ENGINE.RECOMPUTE:
+        if engine.recompute:
             check_recomputing(objective, found.calls, found.impure)
         env = meta_inputs(objective, found.values)
         missing: list[set[int]] = []
@@ -217,7 +256,10 @@ def rehearse(config: Config, sizes: Sizes, *, processes: int = 1) -> Rehearsal:
         raise
     except Exception as error:
         raise GraphError(_failure(sizes, error, shadow.stride)) from error
-    unreached = tuple(n for n, p in shadow.named_parameters() if id(p) not in everything)
+    # what a network holds fixed is none that a term should reach
+    unreached = tuple(
+        n for n, p in shadow.named_parameters() if p.requires_grad and id(p) not in everything
+    )
     parameters = {
         path: sum(p.numel() for p in network.parameters())
         for path, network in shadow.networks().items()
@@ -253,9 +295,10 @@ def assemble(
     """
     rehearsal = rehearse(config, sizes, processes=processes)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.ENGINE.SEED)
+        torch.manual_seed(engine_settings(config).seed)
         model = create_model(config)
         terms = create_terms(config, rehearsal.shapes)
+    model.take_graph(rehearsal.objective.graph)
     for name in rehearsal.unreached:
         model.get_parameter(name).requires_grad_(False)
     return model, create_objective(config, model, terms, rehearsal.found), rehearsal

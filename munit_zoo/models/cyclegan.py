@@ -55,7 +55,7 @@ class CycleGan(TranslationModel):
             "generators",
             trains=("generator",),
             terms={
-                "adversarial": [Fool("d_ab")],
+                "adversarial": [Fool("d_ab", real="d_b")],
                 "cycle_a": [("x_aba", "x_a")],
                 "identity_a": [("x_aa", "x_a")],
             },
@@ -78,10 +78,21 @@ class CycleGan(TranslationModel):
         pool_size: Count = 50,
     ) -> None:
         super().__init__(domains)
+        self.make_networks(generator, discriminator, pool_size)
+
+    def make_networks(
+        self,
+        generator: Slot[Generator],
+        discriminator: Slot[Discriminator],
+        pool_size: int,
+        *,
+        beside: int = 0,
+    ) -> None:
+        """The networks, of generators that take so many channels `beside` the image."""
         self.pool_slots = max(1, pool_size)
         for letter, domain in self.letters.items():
             (source,) = (other for other in self.letters.values() if other != domain)
-            generate = GENERATORS.factory(generator)(source.channels, domain.channels)
+            generate = GENERATORS.factory(generator)(source.channels + beside, domain.channels)
             discriminate = DISCRIMINATORS.factory(discriminator)(domain.channels)
             networks = {"generator": generate, "discriminator": discriminate}
             setattr(self, letter, nn.ModuleDict({**networks, "pool": ImagePool(pool_size)}))
@@ -106,6 +117,11 @@ class CycleGan(TranslationModel):
     @tensor
     def x_aa(self, x_a: Tensor) -> Tensor:
         """Identity: an image given to the generator that makes such images."""
+        self.check_identity()
+        return self.a.generator(x_a)
+
+    def check_identity(self) -> None:
+        """Raises GraphError where a generator cannot take an image of the domain that it makes."""
         a, b = self.domains
         if a.channels != b.channels:
             raise GraphError(
@@ -113,7 +129,6 @@ class CycleGan(TranslationModel):
                 f"{a.name.upper()} has {a.channels} channels, {b.name.upper()} {b.channels}: set "
                 "LOSSES.IDENTITY_A=null and LOSSES.IDENTITY_B=null"
             )
-        return self.a.generator(x_a)
 
     @tensor
     def pool_ab(self, x_ab: Tensor, swap_b: Tensor, slot_b: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ class Funit(TranslationModel):
             "generator",
             trains=("content_encoder", "style_encoder", "decoder"),
             terms={
-                "adversarial": [Fool("d_trans"), Fool("d_recon")],
+                "adversarial": [Fool("d_trans"), Fool("d_recon", real="d_cls")],
                 "image_recon": [("x_recon", "x")],
                 "feature_matching": [("m_recon", "m_x"), ("m_trans", "m_cls")],
             },

@@ -14,7 +14,8 @@ from typing import Any
 
 from munit_zoo.errors import GraphError, suggest
 from munit_zoo.inputs import Draw, Image, Input, Label
-from munit_zoo.models.recipe import Critic, Entry, Fool, Translation, Update, names_of
+from munit_zoo.models.derived import derive
+from munit_zoo.models.recipe import ANY, Critic, Entry, Fool, Translation, Update, names_of
 
 __all__ = ["Graph", "Node"]
 
@@ -62,9 +63,14 @@ class Graph:
 
     @property
     def letters(self) -> tuple[str, ...]:
-        """The recipe's own letters for its domains, in order; none where it is for any K."""
+        """The recipe's own names for its domains, in order; none where it is for any K.
+
+        Letters are in the alphabet's order, words in that in which `inputs` names them.
+        """
         named = [spec.domain for spec in self.inputs.values() if isinstance(spec, Image)]
-        return tuple(sorted({letter for letter in named if letter is not None}))
+        found = dict.fromkeys(letter for letter in named if letter is not None)
+        letters = all(len(letter) == 1 for letter in found)
+        return tuple(sorted(found) if letters else found)
 
     @property
     def draws(self) -> dict[str, Draw]:
@@ -107,6 +113,14 @@ class Graph:
             return None
         hint = suggest(name, self.names) or f"It has: {', '.join(self.names)}."
         return f"{self.title} computes no {name!r}. {hint}"
+
+    def admit(self, name: str) -> str | None:
+        """Let a term read a name, a derived one (`munit_zoo.models.derived`) too: why it cannot be
+        read; None where it can."""
+        if name in self.inputs or name in self.nodes:
+            return None
+        problem = derive(self, name)
+        return self.unknown(name) if problem == "" else problem
 
     def needs(self, names: Iterable[str], given: Collection[str] = ()) -> set[str]:
         """The names, and all that they are computed from where `given` is given."""
@@ -245,8 +259,31 @@ class Graph:
         yield from self._cycles()
         yield from self._update_problems()
         for way, translation in self.translations.items():
-            yield from self._unknown(f"the translation {way[0]} to {way[1]}", translation.names())
+            where = f"the translation {way[0]} to {way[1]}"
+            unknown = list(self._unknown(where, translation.names()))
+            yield from unknown or self._not_given(where, translation)
+            if way != (ANY, ANY) and not {*way} <= {*self.letters}:
+                among = ", ".join(self.letters) or "any of K, which is written (ANY, ANY)"
+                yield f"{where}: the domains of its inputs are {among}"
         yield from self._unknown("once", self.once)
+
+    def _not_given(self, where: str, translation: Translation) -> Iterator[str]:
+        """Images and labels that a translation reads, and nobody gives it."""
+        source, style = translation.source, translation.style
+        for wanted, given in (
+            (translation.output, {source, style}),
+            (style if translation.latent else None, {translation.latent}),
+            (translation.encoded, {translation.example}),
+            (translation.reconstruction, {source}),
+        ):
+            known = {name for name in given if name is not None}
+            for name in sorted(self.needs([wanted], known) if wanted is not None else ()):
+                if name in {*self.inputs} - {*self.draws, *known, translation.label}:
+                    yield (
+                        f"{where}: {wanted} is computed from the input {name!r}, which a "
+                        "translation is not given: it has its source, a style or an example, the "
+                        "target's label, and draws"
+                    )
 
     def _input_problems(self, name: str, spec: Input) -> Iterator[str]:
         if isinstance(spec, Draw):
@@ -345,6 +382,9 @@ class Graph:
 
     def note(self, node: Node) -> str:
         """What a node is, from its docstring."""
-        doc = (inspect.getdoc(node.method) or "").partition("\n")[0]
+        method: Any = node.method
+        while not inspect.isroutine(method):  # wrapped: it says what is behind it
+            method = method.method
+        doc = (inspect.getdoc(method) or "").partition("\n")[0]
         exchanged = f" ({' and '.join(self.mirror or ())} exchanged)" if node.exchanged else ""
         return f"{doc}{exchanged}"

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from munit_zoo.errors import ContractError, GraphError
+from munit_zoo.models.augmenting import watchers
 from munit_zoo.models.graph import Graph
-from munit_zoo.models.plan import Calls, Code, Planner, Use, read_value, run
+from munit_zoo.models.plan import Calls, Code, Planner, Use, detached, read_value, run
 from munit_zoo.models.recipe import Critic, Entry, Fool, names_of
 
 if TYPE_CHECKING:  # base builds on this module
@@ -37,8 +39,8 @@ Share = Literal["none", "derived", "fakes"]
 Weights = Mapping[tuple[str, bool], Tensor]
 """Weight of each term, on a discriminator's side (True) and elsewhere."""
 
-Factor = Callable[[int, int], float]
-"""Factor on a weight at an iteration, of so many."""
+Factor = Callable[[int, int, int], float]
+"""Factor on a weight at an iteration, of so many, of which so many make an epoch."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class Term:
     weight: in the sum; critic_weight: on a discriminator's side, where that differs.
     pairs: names it compares, where these are not the recipe's; updates: where it then acts.
     factor: what its weight is multiplied by as training goes on.
-    every: it acts in each so-many-th iteration, with so many times its weight (lazy regularisation,
-        Karras et al. 2020).
+    every: it acts in each so-many-th iteration of those in which its update takes place, with so
+        many times its weight (lazy regularisation, Karras et al. 2020).
     """
 
     name: str
@@ -67,10 +69,10 @@ class Term:
         """Whether it takes the gradient of its first tensor by its second."""
         return bool(getattr(self.criterion, "differentiates", False))
 
-    def weigh(self, critic: bool, iteration: int, iterations: int) -> float:
-        """Its weight at an iteration."""
+    def weigh(self, critic: bool, iteration: int, iterations: int, epoch: int = 1) -> float:
+        """Its weight at an iteration. epoch: how many iterations make one."""
         weight = self.critic_weight if critic and self.critic_weight is not None else self.weight
-        factor = 1.0 if self.factor is None else self.factor(iteration, iterations)
+        factor = 1.0 if self.factor is None else self.factor(iteration, iterations, epoch)
         return weight * factor * self.every
 
     def acts(self, critic: bool) -> bool:
@@ -88,6 +90,9 @@ class UpdateOptions:
     clip: float | None = None
     clip_total: float | None = None
 
+
+Pattern = tuple[tuple[int, ...], tuple[tuple[int, str], ...]]
+"""Which updates take place in an iteration, and which terms rest in which of these."""
 
 Placed = dict[str, tuple[Entry, ...]]
 """Per update in which a term acts, what it is called on."""
@@ -118,7 +123,8 @@ def place_term(
     try:
         _check_updates(graph, updates)
         if getattr(criterion, "contract", "names") == "adversarial":
-            return _adversarial(graph, name, label, pairs, updates), []
+            relative = bool(getattr(criterion, "relative", False))
+            return _adversarial(graph, name, label, pairs, updates, relative), []
         placed = _comparing(graph, name, label, pairs, updates)
     except _Misplaced as problem:
         return {}, [(problem.key, problem.message)]
@@ -143,9 +149,17 @@ def _sides(entries: Iterable[Entry]) -> tuple[Entry, ...]:
 
 
 def _adversarial(
-    graph: Graph, name: str, label: str, pairs: object, updates: Sequence[str] | None
+    graph: Graph,
+    name: str,
+    label: str,
+    pairs: object,
+    updates: Sequence[str] | None,
+    relative: bool,
 ) -> Placed:
-    """An adversarial term: where the recipe has it, or everywhere that a discriminator judges."""
+    """An adversarial term: where the recipe has it, or everywhere that a discriminator judges.
+
+    relative: whether a generator's side also reads what is said of reals.
+    """
     if pairs is not None:
         raise _Misplaced("PAIRS", f"are for losses that compare tensors; {label} is adversarial")
     own = graph.terms.get(name)
@@ -158,7 +172,34 @@ def _adversarial(
     placed = {u: e for u, e in sides.items() if e and (updates is None or u in updates)}
     if not placed:
         raise _Misplaced("NAME", f"{graph.title} has nothing adversarial for {label} to act on")
-    return placed
+    against = {
+        entry.fake: entry.real
+        for entries in own.values()
+        for entry in entries
+        if isinstance(entry, Critic)
+    }
+    return {
+        update: tuple(_fool(graph, e, against, label, relative) for e in entries)
+        for update, entries in placed.items()
+    }
+
+
+def _fool(
+    graph: Graph, entry: Entry, against: Mapping[str, str], label: str, relative: bool
+) -> Entry:
+    """A generator's side with what its loss reads: of fakes alone, or of reals, too."""
+    if not isinstance(entry, Fool):
+        return entry
+    if not relative:
+        return Fool(entry.fake)
+    real = entry.real or against.get(entry.fake)
+    if real is None:
+        raise _Misplaced(
+            "NAME",
+            f"{label} compares fakes with reals; {graph.title} does not say with which to compare "
+            f"{entry.fake!r} where a generator is trained: Fool({entry.fake!r}, real=…)",
+        )
+    return Fool(entry.fake, real)
 
 
 def _comparing(
@@ -205,7 +246,7 @@ def _entry_problems(
     if arity is not None and len(entry) != arity:
         tensors = f"{arity} tensor{'s' if arity != 1 else ''}"
         yield key, f"{label} reads {tensors} at a time, got [{', '.join(entry)}]"
-    unknown = [problem for problem in map(graph.unknown, names_of(entry)) if problem]
+    unknown = [problem for problem in map(graph.admit, names_of(entry)) if problem]
     for problem in unknown:
         yield "PAIRS", problem
     if not unknown and getattr(criterion, "differentiates", False) and len(entry) > 1:
@@ -265,12 +306,18 @@ class Objective:
             if used:
                 self.terms[term.name] = term
         self.uses = [_labelled(entries) for entries in per_update]
+        self._every = [self._how_often(index) for index in range(len(self.uses))]
         self.planner = Planner(model, self.uses, calls, share=share, stateful=stateful)
         self.steps = [
             UpdateStep(
                 (self.planner.networks[path] for path in self.planner.trains[index]),
                 {use.term: self.terms[use.term].criterion for use in uses},
                 recompute=recompute,
+                watchers={
+                    use.entry: watchers(model, use.entry.real, calls)
+                    for use in uses
+                    if isinstance(use.entry, Critic)
+                },
             )
             for index, uses in enumerate(self.uses)
         ]
@@ -285,44 +332,74 @@ class Objective:
             if isinstance(term.criterion, nn.Module)
         }
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Inputs that an iteration reads; of one that is redrawn the last draw has its plain name,
         those before it a stroke more each."""
-        everything = self.pattern()
-        read: dict[str, None] = {}
-        computed: set[str] = set()
-        for code in self.codes(everything):
-            for operation in code.operations:
-                computed.add(operation.slot)
-            reads = [r for o in code.operations for r in o.reads]
-            reads += [r for loss in code.losses for r in loss.reads]
-            read.update(dict.fromkeys(r.slot for r in reads))
-        names = [name for name in read if name not in computed]
+        patterns = [self.pattern()]
+        if any(every != 1 for every in (*self._every, *(t.every for t in self.terms.values()))):
+            # an update without those before it makes itself what it takes from them elsewhere
+            patterns += [((index,), ()) for index in patterns[0][0]]
         order = list(self.graph.inputs)
+        names = {
+            read.slot
+            for pattern in patterns
+            for code in self.codes(pattern)
+            for reads in (*(o.reads for o in code.operations), *(x.reads for x in code.losses))
+            for read in reads
+            if read.slot.rstrip("'") in self.graph.inputs
+        }
         return tuple(sorted(names, key=lambda n: (order.index(n.rstrip("'")), n)))
 
-    def pattern(self, iteration: int | None = None) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        """Which updates take place in an iteration, and which terms rest; None: all, and none."""
-        active = tuple(
-            index
-            for index, uses in enumerate(self.uses)
-            if uses and (iteration is None or self._due(index, iteration))
-        )
+    def pattern(self, iteration: int | None = None) -> Pattern:
+        """Which updates take place in an iteration, and which terms rest in which of these; None:
+        all, and none. An update whose terms all rest does not take place."""
+        used = tuple(index for index, uses in enumerate(self.uses) if uses)
+        if iteration is None:
+            return used, ()
+        due = [index for index in used if self._due(index, iteration)]
         idle = tuple(
-            name
-            for name, term in self.terms.items()
-            if iteration is not None and iteration % term.every
+            (index, name)
+            for index in due
+            for name in self.terms_of(index)
+            # counted by turns of the update: a term's own count might never meet them
+            if self.terms[name].every > 1 and self._turns(index, iteration) % self.terms[name].every
         )
-        return active, idle
+        resting = {i for i in due if all((i, name) in idle for name in self.terms_of(i))}
+        active = tuple(index for index in due if index not in resting)
+        return active, tuple((index, name) for index, name in idle if index not in resting)
 
     def _due(self, index: int, iteration: int) -> bool:
-        update = self.graph.updates[index]
-        options = self.options.get(update.name, UpdateOptions())
-        every = update.every if options.every is None else options.every
-        if isinstance(every, str):
-            every = getattr(self.model, every)
+        """Whether an update takes place in an iteration."""
+        every = self._every[index]
         return bool(every(iteration)) if callable(every) else (iteration + 1) % every == 0
+
+    def _turns(self, index: int, iteration: int) -> int:
+        """How often it did before."""
+        every = self._every[index]
+        return sum(map(every, range(iteration))) if callable(every) else iteration // every
+
+    def _how_often(self, index: int) -> int | Callable[[int], bool]:
+        """In each how-many-th iteration an update takes place, or what says of one whether.
+
+        Raises GraphError where the recipe names no attribute of its own, or no such number.
+        """
+        update = self.graph.updates[index]
+        own = self.options.get(update.name, UpdateOptions()).every
+        every: Any = update.every if own is None else own
+        if isinstance(every, str):
+            every = getattr(self.model, every, every)
+        if callable(every):
+            says: Callable[[int], bool] = every
+            return says
+        if not isinstance(every, int) or every < 1:
+            title = self.graph.title
+            raise GraphError(
+                f"{title}: the update {update.name!r} takes place in every {every!r}-th iteration; "
+                f"a whole number from 1 on is due, or the name of an attribute of {title} that is "
+                "one, or of a method that says of an iteration whether"
+            )
+        return every
 
     def clip(self, index: int) -> float | None:
         """The largest norm of a network's gradient in an update."""
@@ -336,16 +413,18 @@ class Objective:
         own = self.options.get(update.name, UpdateOptions()).clip_total
         return update.clip_total if own is None else own
 
-    def codes(self, pattern: tuple[tuple[int, ...], tuple[str, ...]]) -> list[Code]:
+    def codes(self, pattern: Pattern) -> list[Code]:
         """What the updates of a pattern do, in turn."""
         if pattern not in self._codes:
             self._codes[pattern] = self.planner.plan(*pattern)
         return self._codes[pattern]
 
-    def weights(self, iteration: int, iterations: int) -> dict[tuple[str, bool], float]:
-        """The terms' weights at an iteration."""
+    def weights(
+        self, iteration: int, iterations: int, epoch: int = 1
+    ) -> dict[tuple[str, bool], float]:
+        """The terms' weights at an iteration. epoch: how many iterations make one."""
         return {
-            (name, critic): term.weigh(critic, iteration, iterations)
+            (name, critic): term.weigh(critic, iteration, iterations, epoch)
             for name, term in self.terms.items()
             for critic in (False, True)
         }
@@ -353,6 +432,12 @@ class Objective:
     def terms_of(self, index: int) -> tuple[str, ...]:
         """The terms that act in an update."""
         return tuple(dict.fromkeys(use.term for use in self.uses[index]))
+
+    def adapt(self) -> None:
+        """An iteration is done: augmentations adapt to what discriminators said of reals in it."""
+        adaptive = [one for step in self.steps for some in step.watchers.values() for one in some]
+        for one in dict.fromkeys(adaptive):
+            one.adapt()
 
     def cost_free(self) -> tuple[str, ...]:
         """Names of the recipe that nothing active reads: they are not computed."""
@@ -378,7 +463,10 @@ def _labelled(entries: Sequence[tuple[Term, Entry]]) -> list[Use]:
 
 
 class UpdateStep(nn.Module):
-    """One update's forward: what data parallelism wraps. It owns what the update trains."""
+    """One update's forward: what data parallelism wraps. It owns what the update trains.
+
+    watchers: by a discriminator's side the augmentations that adapt to what it says of reals.
+    """
 
     def __init__(
         self,
@@ -386,9 +474,10 @@ class UpdateStep(nn.Module):
         criteria: Mapping[str, object],
         *,
         recompute: bool = False,
+        watchers: Mapping[Entry, Sequence[Any]] | None = None,
     ) -> None:
         super().__init__()
-        self._recompute = recompute
+        self._recompute, self.watchers = recompute, dict(watchers or {})
         self.networks = nn.ModuleList(networks)
         self.modules_of_criteria = nn.ModuleList(
             criterion for criterion in criteria.values() if isinstance(criterion, nn.Module)
@@ -408,6 +497,8 @@ class UpdateStep(nn.Module):
             use = loss.use
             arguments = [read_value(values.slots, read) for read in loss.reads]
             part = _call(self._criteria[use.term], use, arguments)
+            for watcher in self.watchers.get(use.entry, ()):
+                watcher.observe(_verdicts(self._criteria[use.term], arguments))
             parts[f"{use.term}/{use.label}"] = part.detach()
             weighted = weights[use.term, use.is_critic] * part
             total = weighted if total is None else total + weighted
@@ -442,6 +533,8 @@ class Values:
 def _call(criterion: Any, use: Use, arguments: Sequence[object]) -> Tensor:
     """A criterion's value, in full precision; a network inside it may compute in less."""
     wide = [_full(argument) for argument in arguments]
+    if use.differentiates:  # by the very tensor that the first is computed from
+        wide[1] = arguments[1]
     has_network = isinstance(criterion, nn.Module) and any(True for _ in criterion.parameters())
     device = _device(wide)
     with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and has_network):
@@ -458,6 +551,14 @@ def _call(criterion: Any, use: Use, arguments: Sequence[object]) -> Tensor:
             f"returns {found}; a loss is a scalar: take the mean or the sum"
         )
     return part
+
+
+def _verdicts(criterion: Any, arguments: Sequence[Any]) -> Sequence[Tensor]:
+    """What a discriminator says of reals, above 0 where they pass for real."""
+    fakes, reals = (detached(argument) for argument in arguments)
+    verdicts = getattr(criterion, "verdicts", None)
+    found: Any = reals if verdicts is None else verdicts(fakes, reals)
+    return list(found)
 
 
 def _full(value: Any) -> object:

@@ -45,9 +45,10 @@ def example_domains(recipe: type) -> tuple[Domain, ...]:
 
 
 def side_of(model: TranslationModel) -> int:
-    """Side of the images to call a recipe with: the one that a network asks for (`input_size`), or
-    a multiple of the recipe's stride."""
+    """Side of the images to call a recipe with: the one that a network (`input_size`) or the recipe
+    (`trains_from`) asks for, or a multiple of the recipe's stride."""
     asked = [getattr(network, "input_size", None) for network in model.networks().values()]
+    asked += [model.trains_from if model.trains_from > SIDE else None]
     return max(
         (int(side) for side in asked if side), default=model.stride * -(-SIDE // model.stride)
     )
@@ -221,7 +222,9 @@ def _update(
     also = [name for name in update.also if any(o.node.name == name for o in code.operations)]
     if also:
         yield f"  computes for the state of networks, too: {', '.join(also)}"
-    if update.every != 1:
+    if isinstance(update.every, str) and callable(getattr(objective.model, update.every)):
+        yield f"  takes place in the iterations that `{update.every}` names"
+    elif update.every != 1:
         yield f"  takes place in every {update.every}-th iteration"
     given = [slot for slot in code.given if slot in made]
     if given:

@@ -174,9 +174,9 @@ class Planner:
 
     # Planning
 
-    def plan(self, active: Sequence[int], idle: Collection[str] = ()) -> list[Code]:
+    def plan(self, active: Sequence[int], idle: Collection[tuple[int, str]] = ()) -> list[Code]:
         """The code of an iteration in which the updates `active` take place, without the terms
-        `idle`."""
+        `idle`, each of an update."""
         made: list[_Value] = []
         latest: dict[str, _Value] = {}
         versions: dict[object, _Value] = {}
@@ -188,7 +188,7 @@ class Planner:
                 draws.update(update.redraw)
             if index not in active:
                 continue
-            uses = [use for use in self.uses[index] if use.term not in idle]
+            uses = [use for use in self.uses[index] if (index, use.term) not in idle]
             known = _Versions(self, index, uses, made, latest, versions, stepped, draws)
             found = known.all()
             pending[index] = known.losses()
@@ -450,7 +450,9 @@ def read_value(values: dict[str, Any], read: Read) -> object:
         return detached(values[read.slot])
     leaf = f"{read.slot}*"
     if leaf not in values:
-        values[leaf] = values[read.slot].detach().requires_grad_()
+        value = values[read.slot].detach()
+        half = value.dtype in (torch.float16, torch.bfloat16)  # too little for a gradient's norm
+        values[leaf] = (value.float() if half else value).requires_grad_()
     return values[leaf]
 
 

@@ -68,10 +68,28 @@ class Critic(NamedTuple):
     real: str
 
 
-class Fool(NamedTuple):
-    """A generator's loss against a discriminator: the name of what that says of fakes."""
+class Fool(tuple[str, ...]):
+    """A generator's loss against a discriminator: the name of what that says of fakes.
 
-    fake: str
+    real: of what it says of reals, for losses that compare the two (relativistic ones); where it is
+    left out, that of the `Critic` with the same fakes.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, fake: str, real: str | None = None) -> Fool:
+        return super().__new__(cls, (fake,) if real is None else (fake, real))
+
+    def __getnewargs__(self) -> tuple[str, ...]:
+        return tuple(self)
+
+    @property
+    def fake(self) -> str:
+        return self[0]
+
+    @property
+    def real(self) -> str | None:
+        return self[1] if len(self) > 1 else None
 
 
 Entry = tuple[str, ...]
@@ -94,7 +112,8 @@ class Update:
     takes: names left as an earlier update had them, although networks were stepped since.
     also: names that are computed although nothing reads them, for what that changes in networks
         with state (spectral vectors, running statistics); left out where theirs have none.
-    every: it takes place in each so-many-th iteration; a number, or the name of an attribute.
+    every: it takes place in each so-many-th iteration; a number, or the name of an attribute that
+        is one, or of a method that says of an iteration whether.
     clip: the largest norm that each network's gradient may have; clip_total: that of all networks
         of the update together.
     mirrored: whether all that it names is meant in both directions.

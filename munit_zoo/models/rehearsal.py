@@ -16,13 +16,14 @@ from munit_zoo.inputs import Draw, Image, Input, Label
 from munit_zoo.models.base import TranslationModel
 from munit_zoo.models.objective import Objective, Values
 from munit_zoo.models.plan import Calls, run, straight
-from munit_zoo.models.recipe import Critic, Fool
+from munit_zoo.models.recipe import Critic, Entry, Fool, names_of
 from munit_zoo.models.sharing import impurities
 from munit_zoo.models.views import views
 
 __all__ = [
     "Look",
     "Sizes",
+    "check_effect",
     "check_logits",
     "check_recomputing",
     "check_sharing",
@@ -113,7 +114,8 @@ def look(model: TranslationModel, sizes: Sizes, batch: int = 1) -> Look:
                 compute(name)
             except Exception:
                 continue
-    for name, what in impure.items():
+    # of a network with both, state: it also matters where its chance can be repeated
+    for name, what in sorted(impure.items(), key=lambda item: "changes its" not in item[1]):
         path = next((path for path in networks if f"{name}.".startswith(f"{path}.")), name)
         found.impure.setdefault(path, f"{name} {what}")
     wanted = [n for t in graph.translations.values() for n in t.names()]
@@ -197,6 +199,39 @@ def check_logits(objective: Objective, found: Look) -> None:
                 f"the discriminator {type(network).__name__} returns {type(logits).__name__}; "
                 "a list of logits is due, one tensor a scale"
             )
+
+
+def check_effect(objective: Objective, calls: Calls) -> None:
+    """Raises ConfigError for a term that trains nothing in an update in which it acts."""
+    planner, graph = objective.planner, objective.graph
+
+    def trains(index: int, entry: Entry) -> bool:
+        taken = graph.updates[index].takes
+        behind = graph.needs(names_of(entry), taken) - {*taken}
+        own = [call for name in behind for call in calls.get(name, ())]
+        return any(path in planner.trains[index] and not frozen for path, frozen in own)
+
+    for index, update in enumerate(graph.updates):
+        for term in objective.terms_of(index):
+            entries = [use.entry for use in objective.uses[index] if use.term == term]
+            criterion = objective.terms[term].criterion
+            trained = isinstance(criterion, nn.Module) and any(
+                p.requires_grad for p in criterion.parameters()
+            )
+            if trained or any(trains(index, entry) for entry in entries):
+                continue
+            read = ", ".join(dict.fromkeys(name for entry in entries for name in names_of(entry)))
+            others = [
+                other.name
+                for i, other in enumerate(graph.updates)
+                if any(trains(i, entry) for entry in entries)
+            ]
+            message = (
+                f"{term.upper()} trains nothing in the update {update.name!r}: none of the "
+                f"networks that this trains makes {read}. "
+            )
+            message += f"Write UPDATES: [{', '.join(others)}]" if others else "Leave it out"
+            raise ConfigError([Problem(f"LOSSES.{term.upper()}", message)])
 
 
 def check_sharing(objective: Objective, calls: Calls, impure: Mapping[str, str]) -> None:

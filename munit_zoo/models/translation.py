@@ -46,7 +46,7 @@ class Translator:
         named = {domain.name: domain for domain in self.model.domains}
         found = []
         for (source, target), translation in self.graph.translations.items():
-            if ANY in (source, target):
+            if source == target == ANY:
                 found += [
                     Way(s, t, translation)
                     for s in named.values()
@@ -71,6 +71,14 @@ class Translator:
         asked = f"from {source!r} to {to!r}" if source else f"to {to!r}"
         why = "say from which domain (source=…)" if ways else "it cannot"
         raise UsageError(f"translate {asked}: {why}. This model translates {known}.")
+
+    def way_into(self, to: str) -> Way:
+        """A way to a domain, from whichever. Raises UsageError where there is none."""
+        target = self.domain(to)
+        for way in self.ways():
+            if way.target == target:
+                return way
+        raise UsageError(f"{type(self.model).__name__} does not translate to {to!r}")
 
     def domain(self, name: str) -> Domain:
         """A domain by its name. Raises UsageError for an unknown one."""
@@ -339,7 +347,7 @@ class Translator:
         self, operations: Sequence[Operation], values: Mapping[str, Any], way: Way
     ) -> dict[str, Any]:
         """The values, and what operations compute of them."""
-        first = next(v for v in values.values() if isinstance(v, Tensor))
+        first = next(v for v in values.values() if isinstance(v, Tensor) and v.dim())
         known = self._with_inputs(operations, values, way, len(first))
         run(operations, known)
         return known

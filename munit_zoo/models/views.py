@@ -42,8 +42,25 @@ class View:
             else:
                 own[seen] = choose(path, frozen)
         own["_recipe"], own["_is_exchanged"] = recipe, exchanged
+        own["_paths"], own["_choose"], own["_is_frozen"] = paths, choose, frozen
         if not frozen:
             own["frozen"] = View(recipe, paths, exchanged, choose, frozen=True)
+
+    def network(self, path: str) -> Any:
+        """A network by its path, as methods call it."""
+        return self.__dict__["_choose"](path, False)
+
+    def through(self, wrap: Callable[[str, Any], Any]) -> View:
+        """The same, with each network as `wrap(path, network)` makes it."""
+        own = self.__dict__
+        choose = own["_choose"]
+        return View(
+            own["_recipe"],
+            own["_paths"],
+            own["_is_exchanged"],
+            lambda path, frozen: wrap(path, choose(path, frozen)),
+            own["_is_frozen"],
+        )
 
     def __getattr__(self, name: str) -> Any:
         recipe = self.__dict__["_recipe"]

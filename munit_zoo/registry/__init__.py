@@ -15,6 +15,7 @@ from munit_zoo.registry._discovery import (
 )
 from munit_zoo.registry._kinds import (
     ACTIVATIONS,
+    AUGMENTATIONS,
     CONTENT_ENCODERS,
     DATASETS,
     DECODERS,
@@ -38,6 +39,7 @@ from munit_zoo.registry._registry import Description, Factory, Registry
 from munit_zoo.registry._signature import MAY_CHANGE, Setting, Signature, read_signature
 from munit_zoo.registry._slots import (
     Activation,
+    Augmentation,
     ContentEncoder,
     Decoder,
     Discriminator,
@@ -56,6 +58,7 @@ from munit_zoo.registry.contracts import CONTRACTS, Contract, TermUse
 
 __all__ = [
     "ACTIVATIONS",
+    "AUGMENTATIONS",
     "CONFIGS",
     "CONTENT_ENCODERS",
     "CONTRACTS",
@@ -76,6 +79,7 @@ __all__ = [
     "SCHEDULES",
     "STYLE_ENCODERS",
     "Activation",
+    "Augmentation",
     "ContentEncoder",
     "Contract",
     "Decoder",

@@ -28,6 +28,7 @@ from munit_zoo.registry._discovery import (
     spare_others,
     unmet_requirement,
 )
+from munit_zoo.registry._families import Families, is_family
 from munit_zoo.registry._signature import Setting, Signature
 from munit_zoo.registry._slots import SlotDefault
 from munit_zoo.registry._strict import strict_error, strict_plugins
@@ -135,6 +136,7 @@ class Registry:
         self._loaded: dict[Entry, tuple[type, Signature]] = {}
         self._broken: dict[Entry, ComponentError] = {}
         self._strict = False
+        self.families = Families(filter(is_family, builtin_entries(self.kind)))
 
     def __repr__(self) -> str:
         return f"<registry of {len(self.entries())} {self.kind}s>"
@@ -151,7 +153,7 @@ class Registry:
         """All entries, naturally sorted by name."""
         if self._discovered is None:
             found = (*builtin_entries(self.kind), *plugin_entries(self.contract))
-            self._discovered = tuple(dict.fromkeys(found))
+            self._discovered = tuple(dict.fromkeys(e for e in found if not is_family(e)))
         local = [entry for entry, _ in self._local.values()]
         return sorted([*self._discovered, *local], key=lambda e: (_natural(e.name), e.distribution))
 
@@ -159,10 +161,15 @@ class Registry:
         """Names to write in a config, matching a wildcard pattern, naturally sorted.
 
         A name that a plain spelling would not reach (claimed twice, or hidden by a built-in) is
-        listed as `dist:name`.
+        listed as `dist:name`. Members of a family are listed where the pattern begins with its
+        name, as `torch.*` does: to know them imports the package whose they are.
         """
         entries = self.entries()
         names = []
+        prefix = self.families.prefix(pattern)
+        if prefix is not None:
+            members = self.families.members(prefix)
+            return [name for name in members if fnmatch.fnmatchcase(name, pattern)]
         for entry in entries:
             rivals = [other for other in entries if other.name == entry.name]
             plain = len(rivals) == 1 or entry.origin == "builtin"
@@ -170,6 +177,15 @@ class Registry:
             if fnmatch.fnmatchcase(entry.name, pattern) or fnmatch.fnmatchcase(name, pattern):
                 names.append(name)
         return names
+
+    def families_like(self, pattern: str) -> dict[str, str]:
+        """Families by name (`torch.*`), with the first line of what each says of itself: those that
+        match a pattern which does not list their members. Imports nothing."""
+        return {
+            entry.name: summary_of_target(entry.target)
+            for entry in self.families.entries.values()
+            if fnmatch.fnmatchcase(entry.name, pattern) and self.families.prefix(pattern) is None
+        }
 
     def summary(self, name: str) -> str:
         """The first line of what a component says of itself, without importing it; "" where its
@@ -180,7 +196,8 @@ class Registry:
         entry = self.entry(name)
         if entry.origin == "local":
             return summary_of_class(self._local[entry.name][1])
-        return summary_of_target(entry.target)
+        member = self.families.component(entry)
+        return summary_of_target(entry.target) if member is None else summary_of_class(member)
 
     def entry(self, name: str) -> Entry:
         """The entry that a name means.
@@ -321,11 +338,18 @@ class Registry:
     def _candidates(self, name: str) -> Sequence[Entry]:
         found = [e for e in self.entries() if name in (e.name, e.qualified)]
         builtin = [e for e in found if e.origin == "builtin"]
+        if not found:
+            member = self.families.entry(name)
+            return [] if member is None else [member]
         return builtin or found
 
     def _unknown(self, name: str) -> str:
-        known = self.list()
-        parts = [f"no {self.kind} is called {quoted(name)}.", suggest(name, known)]
+        prefix = self.families.prefix(name)
+        members = [m for p in self.families.entries for m in self.families.members(p)]
+        known = [*self.list(), *(f"{p}*" for p in self.families.entries)]
+        if prefix is not None:
+            known = members = [member for member in members if member.startswith(prefix)]
+        parts = [f"no {self.kind} is called {quoted(name)}.", suggest(name, [*known, *members])]
         parts.append(f"Known: {', '.join(known) or 'none'}.")
         broken = self.broken()
         if broken:
@@ -363,7 +387,7 @@ class Registry:
             if entry.origin == "local":
                 component = self._local[entry.name][1]
             else:
-                component = _import(entry, label)
+                component = self.families.component(entry) or _import(entry, label)
             loaded = component, self._checked(component, entry, label)
         except ComponentError as error:
             self._broken[entry] = error

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 __all__ = [
     "Activation",
+    "Augmentation",
     "ContentEncoder",
     "Decoder",
     "Discriminator",
@@ -76,6 +77,10 @@ class StyleMapping(_Kind, kind="mapping"):
 
 class Discriminator(_Kind):
     """A discriminator."""
+
+
+class Augmentation(_Kind):
+    """An augmentation of what discriminators see."""
 
 
 class Schedule(_Kind):

@@ -1,7 +1,8 @@
 """The table of contents: every component the package ships, as `name = module:Class`.
 
 Written like a package's entry points, so that ours and a third party's are the same thing, and
-kept free of torch, so that listing stays fast. A test holds each line against its class.
+kept free of torch, so that listing stays fast. A test holds each line against its class. A name
+that ends in `.*` is a family of another package's components (`munit_zoo.registry._families`).
 """
 
 from __future__ import annotations
@@ -29,8 +30,12 @@ BUILTINS: dict[str, str] = {
         tanh = munit_zoo.blocks.activations:Tanh
     """,
     "content_encoder": """
+        drit = munit_zoo.blocks.drit:DritContentEncoder
+        preactivation = munit_zoo.blocks.content_encoders:PreActivationContentEncoder
+        residual = munit_zoo.blocks.drit:ResidualEncoder
         resnet = munit_zoo.blocks.content_encoders:ResnetContentEncoder
         timm = munit_zoo.blocks.timm_encoders:TimmContentEncoder
+        unet = munit_zoo.blocks.unet_codes:UnetContentEncoder
     """,
     "style_encoder": """
         bicyclegan_conv = munit_zoo.blocks.bicyclegan:BicycleConvEncoder
@@ -41,8 +46,13 @@ BUILTINS: dict[str, str] = {
     """,
     "decoder": """
         adain_resnet = munit_zoo.blocks.decoders:AdaINResnetDecoder
+        drit = munit_zoo.blocks.drit_decoders:DritDecoder
+        drit_featurewise = munit_zoo.blocks.drit_decoders:DritFeaturewiseDecoder
+        modulated_resnet = munit_zoo.blocks.modulated:ModulatedResnetDecoder
         resnet = munit_zoo.blocks.decoders:ResnetDecoder
+        spade_resnet = munit_zoo.blocks.decoders:SpadeResnetDecoder
         styled_resnet = munit_zoo.blocks.styled_decoder:StyledResnetDecoder
+        unet = munit_zoo.blocks.unet_codes:UnetDecoder
     """,
     "generator": """
         ones = munit_zoo.blocks.generators:Ones
@@ -57,29 +67,48 @@ BUILTINS: dict[str, str] = {
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Mapping
     """,
     "discriminator": """
+        content = munit_zoo.blocks.drit:ContentDiscriminator
         funit = munit_zoo.blocks.funit:FunitDiscriminator
         imaginaire_residual = munit_zoo.blocks.imaginaire:ImaginaireResidualDiscriminator
         multiscale_patch = munit_zoo.blocks.discriminators:MultiscalePatchDiscriminator
         multiscale_patchgan = munit_zoo.blocks.bicyclegan:MultiscalePatchGAN
         patch = munit_zoo.blocks.discriminators:PatchDiscriminator
+        patch_classes = munit_zoo.blocks.discriminators:PatchClassDiscriminator
         pixel = munit_zoo.blocks.discriminators:PixelDiscriminator
+        projected = munit_zoo.blocks.projected:ProjectedDiscriminator
         pyramid_patch = munit_zoo.blocks.imaginaire:PyramidPatchDiscriminator
+        residual = munit_zoo.blocks.residual_discriminators:ResidualDiscriminator
+        residual_classes = munit_zoo.blocks.residual_discriminators:ResidualClassDiscriminator
         stargan = munit_zoo.blocks.stargan:StarGANDiscriminator
         starganv2 = munit_zoo.blocks.starganv2:StarGANv2Discriminator
+        unet = munit_zoo.blocks.residual_discriminators:UnetDiscriminator
+    """,
+    "augmentation": """
+        adaptive_diffaugment = munit_zoo.blocks.augmentations:AdaptiveDiffAugment
+        diffaugment = munit_zoo.blocks.augmentations:DiffAugment
+        none = munit_zoo.blocks.augmentations:NoAugmentation
     """,
     "loss": """
         attribute_bce = munit_zoo.losses.classification:AttributeBCE
         cross_entropy = munit_zoo.losses.classification:CrossEntropy
+        diversity_sensitive = munit_zoo.losses.diversity:DiversitySensitive
         domain_invariant_vgg = munit_zoo.losses.perceptual:DomainInvariantVGG
+        feature_matching = munit_zoo.losses.matching:FeatureMatching
         gaussian_kl = munit_zoo.losses.regularizers:GaussianKL
         hinge = munit_zoo.losses.adversarial:Hinge
         l1 = munit_zoo.losses.reconstruction:L1
+        lpips = munit_zoo.losses.lpips:LPIPSLoss
         lsgan = munit_zoo.losses.adversarial:LSGAN
+        mode_seeking = munit_zoo.losses.diversity:ModeSeeking
         mse = munit_zoo.losses.reconstruction:MSE
         nsgan = munit_zoo.losses.adversarial:NSGAN
         r1 = munit_zoo.losses.penalties:R1
         r2 = munit_zoo.losses.penalties:R2
+        ragan = munit_zoo.losses.adversarial:RaGAN
+        rpgan = munit_zoo.losses.adversarial:RpGAN
+        self_similarity = munit_zoo.losses.self_similarity:SelfSimilarity
         smooth_l1 = munit_zoo.losses.reconstruction:SmoothL1
+        total_variation = munit_zoo.losses.regularizers:TotalVariation
         vae_kl = munit_zoo.losses.regularizers:VaeKL
         vgg_perceptual = munit_zoo.losses.perceptual:VGGPerceptual
         wgan = munit_zoo.losses.adversarial:WGAN
@@ -88,6 +117,8 @@ BUILTINS: dict[str, str] = {
     "model": """
         bicyclegan = munit_zoo.models.bicyclegan:BicycleGan
         cyclegan = munit_zoo.models.cyclegan:CycleGan
+        cyclegan_noise = munit_zoo.models.cyclegan_noise:CycleGanNoise
+        drit = munit_zoo.models.drit:Drit
         funit = munit_zoo.models.funit:Funit
         imaginaire_munit = munit_zoo.models.imaginaire_munit:ImaginaireMunit
         imaginaire_unit = munit_zoo.models.imaginaire_unit:ImaginaireUnit
@@ -125,6 +156,8 @@ BUILTINS: dict[str, str] = {
         adamw = munit_zoo.optim.optimizers:AdamW
         rmsprop = munit_zoo.optim.optimizers:RMSprop
         sgd = munit_zoo.optim.optimizers:SGD
+        timm.* = munit_zoo.optim.timm_optimizers:TimmOptimizers
+        torch.* = munit_zoo.optim.torch_optimizers:TorchOptimizers
     """,
     "schedule": """
         constant = munit_zoo.optim.schedules:Constant

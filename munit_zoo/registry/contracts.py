@@ -250,6 +250,15 @@ CONTRACTS: Mapping[str, Contract] = MappingProxyType(
                 methods=("forward",),
             ),
             _contract(
+                "augmentation",
+                "augmentations",
+                "Images (N, C, H, W) in [-1, 1] and uniform numbers (N, numbers) to images of that "
+                "size: what discriminators see. One that adapts has `observe(verdicts)` and "
+                "`adapt()`.",
+                methods=("forward",),
+                attributes=("numbers",),
+            ),
+            _contract(
                 "loss",
                 "losses",
                 "A scalar: of tensors that a recipe names, or of a discriminator's logits.",

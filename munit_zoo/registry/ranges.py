@@ -59,7 +59,9 @@ def _some(value: T) -> T:
 
 def _moment(value: float) -> float:
     if value < 0 or (value > 1 and not value.is_integer()):
-        raise ValueError("a share of training from 0 to 1, or above 1 a whole number of iterations")
+        raise ValueError(
+            "a share of training from 0 to 1, or above 1 a whole number of iterations or epochs"
+        )
     return value
 
 
@@ -87,4 +89,4 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 ValueRange = Annotated[tuple[float, float], AfterValidator(_rising)]
 NonEmpty = Annotated[T, AfterValidator(_some)]
 Moment = Annotated[float, AfterValidator(_moment)]
-"""When in training: a share of it from 0 to 1, or above 1 a number of iterations."""
+"""When in training: a share of it from 0 to 1, or above 1 a number of iterations or epochs."""

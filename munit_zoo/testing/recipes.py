@@ -133,8 +133,8 @@ class Iteration:
                 if any(_is_class(graph, name) for name in names_of(entry)):
                     continue  # against logits, of another shape by their nature
                 values = [shapes[name] for name in names_of(entry)]
-                if not all(isinstance(value, Tensor) for value in values):
-                    continue
+                if len(values) > 2 or not all(isinstance(value, Tensor) for value in values):
+                    continue  # more than two are no comparison of one with another
                 if len({shape_of(value) for value in values}) > 1:
                     listed = ", ".join(f"{n} {shape_of(shapes[n])}" for n in names_of(entry))
                     fail(f"the term {term} compares different shapes: {listed}")

@@ -328,6 +328,15 @@ def _discriminator(part: _Part) -> Subject:
     return Subject(discriminator, discriminator, inputs, check, each=("x",))
 
 
+def _augmentation(part: _Part) -> Subject:
+    augmentation, of = part.module(), part.of
+    count = _whole(augmentation, "numbers", 0)
+    x, numbers = part.random(of.batch, 3, *of.judged), part.random(of.batch, count).sigmoid()
+    takes(augmentation.forward, "an augmentation is called as forward(x, numbers)", x, numbers)
+    check = _of_shape(shape_of(x), "an augmentation keeps the shape")
+    return Subject(augmentation, augmentation, (x, numbers.detach()), check, each=("x",))
+
+
 def _loss(part: _Part) -> Subject:
     contract = getattr(REGISTRIES["loss"].get(part.name), "contract", None)
     return _adversarial_loss(part) if contract == "adversarial" else _names_loss(part)
@@ -336,11 +345,15 @@ def _loss(part: _Part) -> Subject:
 def _adversarial_loss(part: _Part) -> Subject:
     loss, check = part.module(), _of_shape((), "a loss is a scalar")
     fakes, reals = (_logits(part) for _ in range(2))
-    takes(loss.generator, "it is called as generator(fakes)", fakes)
+    relative = bool(getattr(loss, "relative", False))
+    called = "generator(fakes, reals), as it is relative" if relative else "generator(fakes)"
+    told = (fakes, reals) if relative else (fakes,)
+    takes(loss.generator, f"it is called as {called}", *told)
     takes(loss.discriminator, "it is called as discriminator(fakes, reals)", fakes, reals)
 
     def both(fakes: Sequence[Tensor], reals: Sequence[Tensor]) -> object:
-        sides = loss.generator(fakes), loss.discriminator(fakes, reals)
+        told = (fakes, reals) if relative else (fakes,)
+        sides = loss.generator(*told), loss.discriminator(fakes, reals)
         for side in sides:
             check(side)
         return sides[0] + sides[1]
@@ -421,6 +434,7 @@ KINDS: dict[str, Callable[[_Part], Subject]] = {
     "generator": _generator,
     "mapping": _mapping,
     "discriminator": _discriminator,
+    "augmentation": _augmentation,
     "loss": _loss,
     "model": _model,
 }

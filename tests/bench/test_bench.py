@@ -458,7 +458,7 @@ def test_operations_of_a_penalty_are_counted():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["cyclegan", "pix2pix", "starganv2"])
+@pytest.mark.parametrize("recipe", ["cyclegan", "cyclegan_noise", "drit", "pix2pix", "starganv2"])
 def test_recipes_of_every_kind_are_measured(recipe):
     request = Request(
         configs=(f"{recipe}/shapes",),

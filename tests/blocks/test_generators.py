@@ -15,7 +15,12 @@ from munit_zoo.blocks.bicyclegan import (
 from munit_zoo.blocks.discriminators import PatchDiscriminator, PixelDiscriminator
 from munit_zoo.blocks.filters import BlurDownsample, HighPass
 from munit_zoo.blocks.funit import FunitDiscriminator
-from munit_zoo.blocks.generators import ResnetGenerator, UnetGenerator
+from munit_zoo.blocks.generators import (
+    ResnetGenerator,
+    SeededDropout,
+    UnetGenerator,
+    seeded,
+)
 from munit_zoo.blocks.stargan import StarGANDiscriminator, StarGANGenerator
 from munit_zoo.blocks.starganv2 import (
     StarGANv2Discriminator,
@@ -90,6 +95,24 @@ def test_a_unet_drops_in_the_wide_levels_but_the_innermost():
     dropping = [k for k, up in enumerate(generator.ups, 1) if isinstance(up.last, torch.nn.Dropout)]
     assert dropping == [5, 6, 7]
     assert not any(isinstance(m, torch.nn.Dropout) for m in UnetGenerator(3, 3, dim=1).modules())
+
+
+def test_a_unet_may_drop_in_tests_by_what_it_is_given():
+    settings = {"levels": 6, "dim": 1, "norm": "none", "init": "kaiming"}
+    generator = UnetGenerator(3, 3, dropout=0.5, **settings).eval()
+    x = torch.randn(3, 3, 64, 64)
+    plain = generator(x)
+    generator.dropout_in_tests = True
+    dropped = generator(x)
+    assert not torch.allclose(dropped, plain)
+    assert torch.equal(generator(x), dropped)
+    torch.testing.assert_close(generator(x[1:]), dropped[1:])  # whatever it is beside
+    masks = [SeededDropout(0.5).eval()(torch.ones(3, 1000), seeded(y)) for y in (x, x + 1e-3)]
+    assert set(masks[0].unique().tolist()) == {0.0, 2.0}
+    assert 400 < int(masks[0][0].count_nonzero()) < 600
+    assert len({tuple(row.tolist()) for mask in masks for row in mask}) == 6
+    generator.dropout_in_tests = False
+    assert torch.equal(generator(x), plain)
 
 
 def test_a_unet_has_two_levels_or_more():

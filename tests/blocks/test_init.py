@@ -26,6 +26,7 @@ def seed():
         ("kaiming", math.sqrt(2 / (32 * 9))),
         ("xavier", math.sqrt(2) * math.sqrt(2 / ((32 + 64) * 9))),
         ("gaussian", 0.02),
+        ("gaussian_convs", 0.02),
     ],
 )
 def test_spread_of_a_convolution(how, spread):
@@ -33,7 +34,16 @@ def test_spread_of_a_convolution(how, spread):
     initialise(layer, how)
     assert float(layer.weight.detach().std()) == pytest.approx(spread, rel=0.03)
     assert float(layer.weight.mean()) == pytest.approx(0, abs=spread / 20)
-    assert not layer.bias.any()
+    assert bool(layer.bias.any()) == (how == "gaussian_convs")
+
+
+def test_gaussian_convs_leave_linear_layers_as_they_are():
+    layer = nn.Linear(8, 8)
+    before = layer.weight.detach().clone()
+    initialise(layer, "gaussian_convs")
+    assert torch.equal(layer.weight, before)
+    initialise(layer, "gaussian")
+    assert not torch.equal(layer.weight, before)
 
 
 def test_orthogonal_has_gain_sqrt_2():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from munit_zoo.blocks.timm_encoders import TimmContentEncoder, TimmStyleEncoder
 from munit_zoo.errors import ContractError, WeightsError
@@ -79,7 +80,7 @@ def test_style_is_pooled_and_projected():
     x = torch.randn(2, 3, 64, 32)
     style = encoder(x)
     assert style.shape == (2, 7)
-    torch.testing.assert_close(style, encoder.head(encoder.backbone(x).mean((2, 3))))
+    torch.testing.assert_close(style, encoder.head(encoder.backbone(x)[0].mean((2, 3))))
     with torch.device("meta"):
         swin = TimmStyleEncoder(3, 7, model="swin_tiny_patch4_window7_224")
         assert swin(torch.empty(2, 3, 64, 64)).shape == (2, 7)
@@ -129,3 +130,59 @@ def test_pretrained_weights_that_cannot_be_had(monkeypatch):
     with torch.device("meta"):  # nothing to load weights into
         encoder = TimmContentEncoder(3, model="resnet18", pretrained=True)
     assert encoder.backbone.normalise
+
+
+# Frozen networks, and weights from files
+
+
+@pytest.mark.parametrize("model", ["resnet10t", "vit_tiny_patch16_224"])
+def test_a_frozen_network_stays_as_it_is_and_lets_the_gradient_through(model):
+    torch.manual_seed(0)
+    encoder = TimmStyleEncoder(3, 4, model=model, out_index=0, frozen=True).train()
+    assert {n.partition(".")[0] for n, p in encoder.named_parameters() if p.requires_grad} == {
+        "head"
+    }
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    x = torch.randn(2, 3, 32, 32, requires_grad=True)
+    encoder(x).square().sum().backward()
+    assert x.grad is not None
+    assert float(x.grad.abs().sum()) > 0
+    torch.testing.assert_close(encoder.state_dict(), before)  # running statistics, too
+    assert encoder.training
+    assert not any(m.training for m in encoder.backbone.network.modules())
+    trained = TimmStyleEncoder(3, 4, model=model, out_index=0)
+    assert all(p.requires_grad for p in trained.parameters())
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"), [("resnet10t", ".safetensors"), ("vit_tiny_patch16_224", ".pth")]
+)
+def test_weights_of_a_file(model, kind, tmp_path):
+    torch.manual_seed(0)
+    whole = timm.create_model(model, num_classes=7).eval()
+    path = str(tmp_path / f"weights{kind}")
+    if kind == ".pth":
+        torch.save(whole.state_dict(), path)
+    else:
+        save_file(whole.state_dict(), path)
+    encoder = TimmContentEncoder(3, model=model, weights=path, out_index=0).eval()
+    assert encoder.backbone.normalise
+    x = torch.rand(1, 3, 224, 224) * 2 - 1
+    mean, std = (torch.tensor(whole.pretrained_cfg[k])[:, None, None] for k in ("mean", "std"))
+    expected = whole.forward_intermediates(
+        ((x + 1) / 2 - mean) / std, intermediates_only=True, norm=False
+    )
+    found = encoder(x)
+    levels = [level for level in expected if level.shape == found.shape]
+    assert any(torch.allclose(found, level, atol=1e-5) for level in levels)
+
+
+def test_a_file_of_another_network_is_refused(tmp_path):
+    path = str(tmp_path / "other.safetensors")
+    save_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}, path)
+    with pytest.raises(WeightsError, match="not hold the weights of timm's resnet10t: it lack"):
+        TimmContentEncoder(3, model="resnet10t", weights=path)
+    with torch.device("meta"), pytest.raises(WeightsError, match="it lacks"):
+        TimmContentEncoder(3, model="resnet10t", weights=path)
+    with pytest.raises(WeightsError, match="neither a file of weights"):
+        TimmContentEncoder(3, model="resnet10t", weights="nowhere.pth")

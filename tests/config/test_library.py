@@ -52,7 +52,13 @@ def test_the_published_settings():
         "WEIGHT_DECAY": 1e-4,
         "FUSED": True,
     }
-    assert plain.OPTIM.SCHEDULE == {"NAME": "step", "EVERY": 100_000, "GAMMA": 0.5, "EARLY": True}
+    assert plain.OPTIM.SCHEDULE == {
+        "NAME": "step",
+        "EVERY": 100_000,
+        "GAMMA": 0.5,
+        "EARLY": True,
+        "UNIT": "iterations",
+    }
 
 
 @pytest.mark.parametrize("name", ["starganv2/afhq", "starganv2/celeba_hq"])

@@ -35,6 +35,11 @@ CASES = {
     "K domains, R1, averages": STARGAN_V2,
     "pools": CYCLEGAN,
     "pairs": PIX2PIX,
+    "augmentation that adapts": (
+        *MUNIT,
+        "AUGMENT={NAME: adaptive_diffaugment, EVERY: 1, IMAGES: 64, START: 0.5}",
+        "LOSSES.ADVERSARIAL={NAME: rpgan, SCALES: mean}",
+    ),
 }
 
 

@@ -25,7 +25,7 @@ from munit_zoo.config import load_config, resolve
 from munit_zoo.data.images import write_image
 from munit_zoo.engine.runs import Run
 from munit_zoo.engine.session import Silent
-from munit_zoo.engine.setup import Rates
+from munit_zoo.engine.setup import Rates, _schedule_notes
 from munit_zoo.engine.snapshots import Snapshot
 from munit_zoo.engine.state import TrainingState
 from munit_zoo.engine.step import Trainer
@@ -226,6 +226,16 @@ def test_a_schedule_that_another_end_moves_is_said(run):
     (note,) = [n for n in told.notes if "moves the schedule linear" in n]
     assert "ENGINE.ITERATIONS 4 -> 5" in note
     assert any("goes on with ENGINE.ITERATIONS: 4 -> 5" in n for n in told.notes)
+
+
+def test_a_falling_weight_that_another_end_moves_is_said():
+    falling = "LOSSES.DIVERSITY.SCHEDULE={NAME: linear, START: 0.0}"
+    old, new = (
+        load_config("starganv2/shapes", falling, f"ENGINE.ITERATIONS={n}") for n in (100, 200)
+    )
+    notes = _schedule_notes(old, new, 50)
+    assert any("at iteration 50 the weight of DIVERSITY is 0.75 times" in note for note in notes)
+    assert not any("CYCLE_RECON" in note for note in notes)
 
 
 def test_what_may_not_change_is_shown_and_can_be_forced(run, overrides):

@@ -65,6 +65,35 @@ def test_resuming_from_any_snapshot_is_bit_exact(tmp_path, overrides, tiny_unit,
         assert logged(part) == logged(whole)[snapshot.iteration :]
 
 
+SMALL = {
+    "drit": (
+        "MODEL.CONTENT_ENCODER.DIM=4",
+        "MODEL.STYLE_ENCODER.DIM=4",
+        "MODEL.DISCRIMINATOR.DIM=4",
+        "MODEL.CONTENT_DISCRIMINATOR.DIM=4",
+        "MODEL.EVERY=2",  # so that a snapshot lies between two iterations that differ
+    ),
+    "cyclegan_noise": ("MODEL.GENERATOR.DIM=4", "MODEL.DISCRIMINATOR.DIM=4", "MODEL.POOL_SIZE=3"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", SMALL)
+def test_other_recipes_resume_exactly(tmp_path, recipe):
+    few = ("ENGINE.ITERATIONS=4", "ENGINE.SNAPSHOT_EVERY=1", "ENGINE.LOG_EVERY=1")
+    few += ("ENGINE.GRID_EVERY=0", "ENGINE.BATCH_SIZE=2", "DATA.COUNT=20", "METRICS=null")
+    whole = tmp_path / "whole"
+    train(resolve(f"{recipe}/shapes", (*SMALL[recipe], *few)), whole, device="cpu")
+    expected = weights_of(whole, 4)
+    for snapshot in Run.open(whole).snapshots()[:3]:
+        part = tmp_path / snapshot.folder.name
+        train(None, part, resume_from=snapshot.folder, device="cpu")
+        ours = weights_of(part, 4)
+        assert ours.keys() == expected.keys()
+        assert not [name for name in ours if not torch.equal(ours[name], expected[name])]
+        assert logged(part) == logged(whole)[snapshot.iteration :]
+
+
 class Dropping(torch.nn.Dropout):
     """Dropout, under a norm's contract."""
 
@@ -98,6 +127,35 @@ def test_the_number_of_workers_changes_nothing(tmp_path, overrides):
         )
     first, second = (weights_of(tmp_path / name, 5) for name in ("0", "2"))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_what_acts_now_and_then_is_logged(tmp_path, overrides):
+    """Also where its turns never meet those of the log, or nothing else acts in an iteration."""
+    more = [
+        *overrides,
+        "LOSSES.ADVERSARIAL.EVERY=2",
+        "LOSSES.STYLE_RECON.EVERY=2",
+        "ENGINE.ITERATIONS=4",
+        "ENGINE.LOG_EVERY=2",
+    ]
+    train(resolve("munit/shapes", more), tmp_path / "run", device="cpu")
+    lines = logged(tmp_path / "run")
+    assert [line["iteration"] for line in lines] == [2, 4]
+    for line in lines:
+        assert {"generators/style_recon/s_ab", "discriminators/total"} <= line.keys()
+    assert lines[0]["discriminators/total"] != lines[1]["discriminators/total"]
+
+
+def test_a_batch_that_cannot_be_parted_is_refused_before_anything_is_written(tmp_path, overrides):
+    resolved = resolve("munit/shapes", [*overrides, "ENGINE.BATCH_SIZE=4", "ENGINE.ACCUMULATE=3"])
+    with pytest.raises(UsageError, match="a batch of 4 cannot be computed in 3 equal parts"):
+        train(resolved, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_going_on_in_a_run_and_from_another_are_two_things(tmp_path):
+    with pytest.raises(UsageError, match="--resume-from in a new one: give one of them"):
+        train(None, tmp_path / "run", resume=True, resume_from=tmp_path / "other", device="cpu")
 
 
 def test_what_a_run_holds(tmp_path, overrides):

@@ -12,6 +12,8 @@ import torch
 from munit_zoo.config import resolve
 from munit_zoo.data.images import read_image, write_image
 from munit_zoo.domains import Domain
+from munit_zoo.engine import loading
+from munit_zoo.engine.runs import Run
 from munit_zoo.engine.train import train
 from munit_zoo.engine.translate import StyleChoice, _output_type, _suffix, translate_files
 from munit_zoo.errors import DataError, UsageError
@@ -40,6 +42,21 @@ def picture(file: Path, dtype: type = np.uint8, channels: int = 3) -> Path:
     ramp = np.linspace(0, top, channels * 256).reshape(channels, 16, 16).astype(dtype)
     write_image(file, ramp)
     return file
+
+
+def test_the_record_is_of_the_weights_that_were_used(trained, monkeypatch):
+    """A training may write the next snapshot, and delete this one, while a model is loaded."""
+    run = Run.open(trained())
+    load, asked = loading.load_model, []
+
+    def as_a_training_goes_on(path, **options):
+        asked.append(path)
+        return load(path, **options)
+
+    monkeypatch.setattr(loading, "load_model", as_a_training_goes_on)
+    found = loading.load_newest(run.folder)
+    assert asked == [run.newest().folder]  # not the run, whose newest may be another by then
+    assert (found.iteration, found.weights) == (1, "averaged")
 
 
 def test_every_input_has_outputs_of_its_own(trained, tmp_path):

@@ -192,7 +192,7 @@ def test_known_weights_are_fed_what_they_were_trained_on(
     shallow, monkeypatch, content, legacy, expected
 ):
     """Whatever the file is called: its content says what it is."""
-    monkeypatch.setattr("munit_zoo.losses.perceptual.known_as", lambda found: content)
+    monkeypatch.setattr("munit_zoo.pretrained.vgg16.known_as", lambda found: content)
     loss = DomainInvariantVGG(layers=EARLY, weights=shallow, legacy=legacy)
     assert white(loss) == pytest.approx(expected, rel=1e-5)
 

@@ -53,6 +53,15 @@ def test_vae_kl_is_the_divergence_from_the_prior():
     torch.testing.assert_close(VaeKL()(mean, logvar), expected)
 
 
+def test_nsgan_towards_undecided():
+    fakes, loss = logits(0), NSGAN(target=0.5)
+    expected = sum(F.binary_cross_entropy_with_logits(f, torch.full_like(f, 0.5)) for f in fakes)
+    torch.testing.assert_close(loss.generator(fakes), expected)
+    torch.testing.assert_close(
+        loss.discriminator(fakes, logits(1)), NSGAN().discriminator(fakes, logits(1))
+    )
+
+
 def test_lsgan():
     fakes, reals = logits(0), logits(1)
     generator = sum(((f - 1) ** 2).mean() for f in fakes)

@@ -51,9 +51,25 @@ def test_without_a_prior_styles_are_those_of_real_images():
     assert torch.equal(sampler.drawn(x, 0, 3, "test"), sampler.guided(x, examples))
 
 
+def test_what_cannot_encode_examples_is_scored_in_drawn_styles_instead():
+    class Deaf(Tinter):
+        encodes_styles = False
+
+        def translate(self, x, to, styles=1, **named):
+            assert isinstance(styles, int)
+            return super().translate(x, to, styles, **named)
+
+    sampler = Sampler(Deaf(), DATA, "a", "b", None, 0, "cpu")
+    x = DATA["a"].test(0)[None]
+    examples = sampler.real(sampler.reals("test", 0, 3))
+    found = sampler.guided(x, examples)
+    assert found.shape[0] == len({float(image.mean()) for image in found}) == 3
+    assert torch.equal(found, sampler.guided(x, examples))
+
+
 def test_legacy_resizing_is_tensorflow_1s():
     theirs = pytest.importorskip("torch_fidelity.interpolate_compat_tensorflow")
-    pixels = torch.rand(2, 3, 20, 37) * 255
+    pixels = torch.rand(2, 3, 20, 37, generator=torch.Generator().manual_seed(0)) * 255
     expected = theirs.interpolate_bilinear_2d_like_tensorflow1x(
         pixels, size=(33, 33), align_corners=False
     )

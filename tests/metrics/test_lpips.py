@@ -9,9 +9,10 @@ import torch
 from _metrics import TRAINED, Images, Tinter, stand_ins
 
 from munit_zoo.errors import UsageError, WeightsError
-from munit_zoo.metrics.lpips import LPIPS, LPIPSDiversity
+from munit_zoo.metrics.lpips import LPIPSDiversity
 from munit_zoo.metrics.report import COPIED, MODEL, REAL
 from munit_zoo.metrics.sampling import Sampler
+from munit_zoo.pretrained.lpips import LPIPS
 from munit_zoo.weights import looking_in
 
 RECORDED = {"alex": 0.409913, "vgg": 0.517032}

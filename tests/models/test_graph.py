@@ -11,6 +11,7 @@ from munit_zoo.domains import Domain
 from munit_zoo.errors import GraphError
 from munit_zoo.losses.reconstruction import L1
 from munit_zoo.models import (
+    ANY,
     Critic,
     Draw,
     Fool,
@@ -142,7 +143,7 @@ def test_letters_and_words_are_exchanged_as_parts_of_names():
     words = Graph(Words)
     assert set(words.nodes) == {"x_photo_art", "x_art_photo"}
     assert words.exchange("x_photo_art_part") == "x_art_photo_part"
-    assert words.letters == ("art", "photo")
+    assert words.letters == ("photo", "art")
     assert words.translations["art", "photo"].output == "x_art_photo"
 
 
@@ -163,6 +164,16 @@ def test_the_graph_belongs_to_an_instance():
 
     assert "fool" in Chosen(True).graph().terms
     assert list(Chosen(False).graph().terms) == ["recon"]
+
+    class Late(Two):
+        """Chooses after it looked at what there is."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            assert "fool" in self.graph().terms
+            self.updates = (Update("all", ("maker",), {"recon": [("c_a", "x_a")]}),)
+
+    assert list(Late().graph().terms) == ["recon"]
 
 
 def test_it_is_described_for_people():
@@ -222,6 +233,25 @@ UPDATE = Update("step", ("maker",), {"t": [("y", "x")]})
         (
             {"translations": {("a", "b"): Translation("x", "x_ab")}},
             "the translation a to b: Odd computes no 'x_ab'",
+        ),
+        (
+            {
+                "inputs": {"x_a": Image("a"), "x_b": Image("b")},
+                "y": node("x_a", "x_b"),
+                "translations": {("a", "b"): Translation("x_a", "y")},
+            },
+            "the translation a to b: y is computed from the input 'x_b', which a translation is n",
+        ),
+        (
+            {
+                "inputs": {"x_a": Image("a"), "x_b": Image("b")},
+                "translations": {("a", "c"): Translation("x_a", "x_a")},
+            },
+            "the translation a to c: the domains of its inputs are a, b",
+        ),
+        (
+            {"y": node("x"), "translations": {("a", ANY): Translation("x", "y")}},
+            r"the translation a to \*: .* any of K, which is written \(ANY, ANY\)",
         ),
         ({"once": ("q",)}, "once: Odd computes no 'q'"),
         (

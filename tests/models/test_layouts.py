@@ -60,6 +60,12 @@ SMALL = {
         "MODEL.DISCRIMINATOR.DIM=4",
         "MODEL.DISCRIMINATOR2.DIM=4",
     ),
+    "drit/shapes": (
+        "MODEL.CONTENT_ENCODER.DIM=4",
+        "MODEL.STYLE_ENCODER.DIM=4",
+        "MODEL.DISCRIMINATOR.DIM=4",
+        "MODEL.CONTENT_DISCRIMINATOR.DIM=4",
+    ),
     "funit/shapes": (
         "MODEL.CONTENT_ENCODER.DIM=4",
         "MODEL.STYLE_ENCODER.DIM=4",
@@ -152,7 +158,7 @@ def gaps(found: Mapping[str, Tensor], plain: Mapping[str, Tensor]) -> dict[str, 
     return {name: gap for name, gap in off.items() if gap > BOUND}
 
 
-SLOW = ("bicyclegan/shapes", "funit/shapes", "imaginaire_unit/shapes")
+SLOW = ("bicyclegan/shapes", "drit/shapes", "funit/shapes", "imaginaire_unit/shapes")
 RECIPES = [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in SMALL]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -130,6 +131,19 @@ def test_any_number_of_names_with_parameters_of_its_own(tiny):
     assert owners == [(1,)]
 
 
+def test_a_term_may_be_called_as_a_network_is(tiny):
+    config = load_config("munit/shapes", *tiny)
+    term = Term("generator", Projected({"c_a": (1, 3)}), pairs=(("x", "x_trg"),))
+    model = starganv2()
+    objective = objective_of(
+        model, [Term("adversarial", Logits()), dataclasses.replace(term, updates=("generator_z",))]
+    )
+    groups = build_optimizers(config, model, objective)
+    trained = {name for group in groups for name in group.parameters}
+    assert {f"generator.{name}" for name, _ in model.generator.named_parameters()} <= trained
+    assert "loss.generator.head.weight" in trained
+
+
 def test_two_pairs_that_begin_alike_are_logged_apart(tiny):
     term = "LOSSES.MINE={NAME: test_ratio, PAIRS: [[x_ab, x_a], [x_ab, x_b], [x_aa, x_a]]}"
     _, objective, inputs, _ = assembled(tiny, term)
@@ -207,10 +221,18 @@ def test_updates_are_named_in_either_case(tiny):
     assert "mine" in objective.terms_of(1)
 
 
-def test_a_penalty_in_the_generators_update_is_placed_by_name(tiny):
-    own = "LOSSES.R1={NAME: test_slope, PAIRS: [[d_a, x_a]]}"
-    _, objective, _, _ = assembled(tiny, own)
-    assert objective.terms_of(1)[-1] == "r1"  # where no discriminator is judged, unless it says so
+def test_a_term_that_trains_nothing_where_it_acts_is_told_where_it_would(tiny):
+    """One's own term acts where no discriminator is judged, unless it says so."""
+    message = (
+        "LOSSES.R1: R1 trains nothing in the update 'generators': .* makes d_a, x_a. "
+        r"Write UPDATES: \[discriminators\]"
+    )
+    with pytest.raises(ConfigError, match=message):
+        assembled(tiny, "LOSSES.R1={NAME: test_slope, PAIRS: [[d_a, x_a]]}")
+    with pytest.raises(ConfigError, match="none of the networks .* makes x_a, x_b. Leave it out"):
+        assembled(tiny, "LOSSES.MINE={NAME: l1, PAIRS: [[x_a, x_b]]}")
+    fakes = "LOSSES.R2={NAME: test_slope, PAIRS: [[d_ab, x_ab]]}"
+    assert assembled(tiny, fakes)[1].terms_of(1)[-1] == "r2"
 
 
 # Weights
@@ -315,6 +337,21 @@ def test_losses_are_computed_in_full_precision(tiny):
     with torch.autocast("cpu", torch.bfloat16):
         losses_of(objective, inputs)
     assert objective.criteria["image_recon"].seen == (torch.float32, torch.float32, False)
+
+
+@pytest.mark.parametrize("update", ["discriminators", "generators"])
+def test_a_penalty_by_what_a_network_made_in_half_precision(update: str):
+    """It differentiates by the tensor that was judged, not by a copy in full precision."""
+    torch.manual_seed(0)
+    terms = [Term("r2", Slope(), pairs=(("d_ab", "x_ab"),), updates=(update,))]
+    objective = objective_of(ZOO["munit"](), terms)
+    inputs = inputs_of(objective)
+    _, expected = losses_of(objective, inputs)[update]
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, found = losses_of(objective, inputs)[update]
+        loss.backward()
+    assert found["r2/d_ab"].dtype == torch.float32 or update == "generators"
+    torch.testing.assert_close(found["r2/d_ab"].float(), expected["r2/d_ab"], rtol=0.1, atol=0)
 
 
 # Mistakes

@@ -11,7 +11,9 @@ import torch
 from _recipes import ZOO, Logits, Mean, Slope, inputs_of, objective_of, run_plainly, run_updates
 from torch import Tensor, nn
 
+from munit_zoo.config import load_config
 from munit_zoo.domains import Domain
+from munit_zoo.engine.step import build_optimizers
 from munit_zoo.errors import GraphError
 from munit_zoo.losses.reconstruction import MSE
 from munit_zoo.models import (
@@ -40,7 +42,7 @@ def double():
 # Whole recipes against their plainest form
 
 STEPS = 0.05
-LIKE_OTHERS = ("imaginaire_munit", "imaginaire_unit")
+LIKE_OTHERS = ("cyclegan_noise", "drit", "imaginaire_munit", "imaginaire_unit")
 ALL = [pytest.param(name, marks=[pytest.mark.slow] * (name in LIKE_OTHERS)) for name in ZOO]
 
 
@@ -76,8 +78,10 @@ def test_sharing_changes_no_number(name: str, share: str):
         ("munit", 22, 24),
         ("starganv2", 22, 24),
         ("cyclegan", 14, 14),
+        ("cyclegan_noise", 14, 14),
         ("pix2pix", 4, 4),
         ("bicyclegan", 10, 10),
+        ("drit", 58, 72),
         ("stargan", 6, 7),
         ("funit", 15, 18),
         ("stargan_joint", 12, 14),
@@ -256,6 +260,16 @@ def test_networks_that_an_update_does_not_train_take_no_gradient():
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+def test_a_model_that_is_moved_takes_its_frozen_twins_along():
+    model, objective = chain()
+    run_updates(objective, INPUTS)  # the twins are made
+    model.double()
+    with torch.no_grad():
+        model.judge.w.fill_(7.0)
+    _, (_, made, _) = run_updates(objective, INPUTS)
+    assert made["adversarial/d_v"] == -7 * 2 * 5
+
+
 def test_a_penalty_differentiates_by_a_leaf():
     """(∂(judge·x)/∂x)² is judge²; its gradient 2·judge reaches the judge."""
     update = Update("judge", ("judge",), {"slope": [("d_b", "x_b")]})
@@ -287,6 +301,8 @@ def test_a_network_that_shares_parameters_is_stepped_with_the_other():
 
     objective = objective_of(Tied(), [Term("adversarial", Logits())], side=1)
     assert operations(objective) == [["y", "v", "d_v", "d_b"], ["y'", "v'", "d_v'"]]
+    (group,) = build_optimizers(load_config("munit/shapes"), objective.model, objective)
+    assert (group.updates, list(group.parameters)) == ((0, 1), ["maker.w"])
 
 
 def test_only_what_active_terms_read_is_computed():
@@ -340,10 +356,53 @@ def test_a_lazy_term_rests_with_all_that_only_it_reads():
     both = {"adversarial": judges.terms["adversarial"], "slope": [("d_b", "x_b")]}
     terms = [Term("adversarial", Logits()), Term("slope", Slope(), every=4)]
     _, objective = chain(Update(judges.name, judges.trains, both), makes, terms=terms)
-    assert [objective.pattern(iteration)[1] for iteration in (0, 1, 4)] == [(), ("slope",), ()]
+    resting = ((0, "slope"),)
+    assert [objective.pattern(iteration)[1] for iteration in (0, 1, 4)] == [(), resting, ()]
     found = [set(run_updates(objective, INPUTS, iteration=iteration)[0][1]) for iteration in (0, 1)]
     assert found == [{"adversarial/d_v", "slope/d_b"}, {"adversarial/d_v"}]
     assert objective.weights(0, 10)["slope", False] == 4.0
+
+
+def test_a_lazy_term_counts_the_turns_of_its_update():
+    """In an update of each second iteration, a term of each second turn is due in each fourth."""
+    judges, makes = Chain.updates
+    both = {**makes.terms, "mean": [("w",)]}
+    terms = [Term("adversarial", Logits()), Term("mean", Mean(), every=2)]
+    _, objective = chain(judges, Update(makes.name, makes.trains, both, every=2), terms=terms)
+    found = [run_updates(objective, INPUTS, iteration=i) for i in range(6)]
+    acts = [i for i, updates in enumerate(found) if any("mean/w" in u[1] for u in updates)]
+    assert acts == [1, 5]
+
+
+def test_what_is_taken_where_the_update_before_rests():
+    """It is made then with the draw of the update that takes it, which is an input, too."""
+    _, makes = Chain.updates
+    makes = Update(makes.name, makes.trains, makes.terms, every=2)
+    terms = {"adversarial": [Critic("d_v", "d_b")]}
+    judges = Update("judge", ("judge",), terms, takes=("v",), redraw=("z",))
+    _, objective = chain(makes, judges)
+    assert objective.inputs == ("x_a", "x_b", "z", "z'")
+    for iteration, draw in ((0, 5), (1, 7)):
+        judged = run_updates(objective, INPUTS, iteration=iteration)[-1][1]
+        assert judged["adversarial/d_v"] == 3 * 2 * draw - 3
+
+
+def test_an_update_whose_terms_all_rest_does_not_take_place():
+    judges, makes = Chain.updates
+    lazy = Update("slope", ("judge",), {"slope": [("d_b", "x_b")]})
+    terms = [Term("adversarial", Logits()), Term("slope", Slope(), every=2)]
+    _, objective = chain(judges, makes, lazy, terms=terms)
+    assert [objective.pattern(i) for i in range(2)] == [((0, 1, 2), ()), ((0, 1), ())]
+    assert len(run_updates(objective, INPUTS, iteration=1)) == 2
+
+
+@pytest.mark.parametrize("every", ["critcs", "none", 0, 1.5])
+def test_how_often_is_a_number_or_an_attribute_that_is_one(every: Any):
+    judges, makes = Chain.updates
+    updates = (judges, Update(makes.name, makes.trains, makes.terms, every=every))
+    model = type("Chain", (Chain,), {"updates": updates, "none": 0})()
+    with pytest.raises(GraphError, match="Chain: the update 'maker' takes place in every .* 1 on"):
+        objective_of(model, [Term("adversarial", Logits())], side=1)
 
 
 # Compiled

@@ -53,4 +53,9 @@ def test_networks_with_state_are_refused(tiny):
     config = load_config("munit/shapes", *tiny, *more, spectral)
     with pytest.raises(ConfigError, match=r"ENGINE.RECOMPUTE.*computes c_. twice"):
         rehearse(config, {"a": (16, 16), "b": (16, 16)})
+    both = "MODEL.GENERATOR={NAME: unet, LEVELS: 6, DIM: 2, NORM: {NAME: batch}, DROPOUT: 0.5}"
+    judge = "MODEL.DISCRIMINATOR.NORM={NAME: instance}"
+    config = load_config("pix2pix/shapes", both, judge, "ENGINE.RECOMPUTE=true")
+    with pytest.raises(ConfigError, match=r"x_ab twice, but .* changes its"):
+        rehearse(config, {"a": (64, 64), "b": (64, 64)})
     rehearse(load_config("munit/shapes", *tiny, *more), {"a": (16, 16), "b": (16, 16)})

@@ -10,6 +10,7 @@ import torch
 from _recipes import (
     bicyclegan,
     cyclegan,
+    cyclegan_noise,
     funit,
     munit,
     pix2pix,
@@ -24,6 +25,7 @@ import munit_zoo as mz
 from munit_zoo.config import load_config
 from munit_zoo.domains import Domain
 from munit_zoo.errors import ConfigError, ContractError, UsageError
+from munit_zoo.models import Draw, tensor
 from munit_zoo.models.munit import Munit
 from munit_zoo.registry import slot
 
@@ -208,6 +210,27 @@ def test_a_paired_recipe_translates_in_drawn_codes_and_in_those_of_examples():
     assert not torch.equal(drawn[:, 0], drawn[:, 1])
 
 
+def test_noise_is_a_style_that_no_example_has():
+    model = cyclegan_noise().eval()
+    x, z = images(2, 3, 16, 16), torch.randn(2, 3)
+    found = model.translate(x, "night", z)
+    beside = z[1].expand(16, 16, 3).permute(2, 0, 1)
+    expected = model.b.generator(torch.cat([x[:1], beside[None]], dim=1))
+    torch.testing.assert_close(found[:1, 1], expected)
+    assert model.draws_styles
+    assert not model.encodes_styles
+    assert bicyclegan().encodes_styles
+    with pytest.raises(UsageError, match="has no style to encode"):
+        model.translate(x, "night", x)
+
+
+def test_each_call_of_a_generator_has_a_noise_of_its_own():
+    graph = cyclegan_noise().graph()
+    own = {"x_ab": "z_b", "x_ba": "z_a", "x_aba": "z_aba", "x_bab": "z_bab", "x_aa": "z_aa"}
+    for name, noise in {**own, "x_bb": "z_bb"}.items():
+        assert [n for n in graph.nodes[name].arguments if n in graph.draws] == [noise]
+
+
 def test_attributes_are_codes():
     model = stargan_attributes().eval()
     x = images(2, 3, 16, 16)
@@ -327,6 +350,38 @@ def test_a_domain_that_is_not_there(multi):
         multi.translate(X, "NIGHT")
     with pytest.raises(UsageError, match="from 'night' to 'night': it cannot"):
         multi.translate(X, "night", source="night")
+
+
+def test_styles_of_a_domain_that_is_not_there(multi):
+    for ask in (lambda: multi.sample_styles(1, to="noon"), lambda: multi.encode_style(X, "noon")):
+        with pytest.raises(UsageError, match="no domain 'noon'; it has day, night"):
+            ask()
+    with pytest.raises(UsageError, match="Pix2Pix does not translate to 'day'"):
+        pix2pix().encode_style(X, "day")
+
+
+def test_a_draw_that_both_halves_of_a_translation_read():
+    """What translations are not given is 0, a number without a batch."""
+
+    class Jittered(Munit):
+        inputs = {**Munit.inputs, "jitter": Draw("uniform", (1, 1, 1))}
+
+        @tensor
+        def c_a(self, x_a, jitter):
+            return self.a.content_encoder(x_a + jitter)
+
+        @tensor
+        def x_ab(self, c_a, z_b, jitter):
+            return self.b.decoder(c_a, z_b) + jitter
+
+    torch.manual_seed(0)
+    model = munit(recipe=Jittered).eval()
+    plain = munit().eval()
+    plain.load_state_dict(model.state_dict())
+    codes = torch.randn(2, 4)
+    torch.testing.assert_close(
+        model.translate(X, "night", codes), plain.translate(X, "night", codes)
+    )
 
 
 @pytest.mark.parametrize(

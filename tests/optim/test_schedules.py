@@ -78,3 +78,23 @@ def test_cosine_may_end_before_training():
 def test_a_line_that_ends_before_it_begins_is_refused(start: float, stop: float):
     with pytest.raises(ContractError, match="it comes after START"):
         Linear(start=start, stop=stop)
+
+
+def test_counting_in_epochs_is_the_published_rule():
+    """1 - max(0, epoch + 1 - 100) / 101 (CycleGAN), whatever the length of an epoch."""
+    schedule = Linear(start=99.0, stop=200.0, unit="epochs")
+    for per_epoch in (1, 7, 134):
+        for epoch in (0, 98, 99, 100, 150, 199):
+            for iteration in (epoch * per_epoch, (epoch + 1) * per_epoch - 1):
+                expected = 1 - max(0, epoch + 1 - 100) / 101
+                found = schedule.factor(iteration, 200 * per_epoch, per_epoch)
+                assert found == pytest.approx(expected)
+
+
+def test_steps_and_cosines_by_epochs():
+    step = Step(every=50, gamma=0.1, unit="epochs")  # torch's StepLR, an epoch at a time
+    factors = [step.factor(i, 2000, 10) for i in (0, 499, 500, 999, 1000)]
+    assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+    cosine = Cosine(unit="epochs")
+    by_epoch = [cosine.factor(10 * e + 3, 1000, 10) for e in (0, 50, 99)]
+    assert by_epoch == pytest.approx([Cosine().factor(e, 100) for e in (0, 50, 99)])

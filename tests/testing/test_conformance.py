@@ -16,13 +16,16 @@ from munit_zoo.data.webdataset import pack
 from munit_zoo.errors import UsageError
 from munit_zoo.models import Critic, Fool, Image, Translation, TranslationModel, Update, tensor
 from munit_zoo.registry import NORMS, REGISTRIES, slot
-from munit_zoo.testing import ConformanceError, check_component, checks, checks_of
+from munit_zoo.testing import Check, ConformanceError, check_component, checks, checks_of
 
 STARGANV2 = {"size": 64, "channel_budget": 256, "max_dim": 8}
 JUDGE = {"size": 16, "dim": 4, "layers": 3}
 STARGAN = {"generator": slot("stargan", dim=4, blocks=1)}
 SMALL = {
     "content_encoder:resnet": {"dim": 8, "blocks": 1},
+    "content_encoder:preactivation": {"dim": 4, "blocks": 1},
+    "content_encoder:unet": {"dim": 4, "blocks": 1},
+    "content_encoder:drit": {"dim": 8, "blocks": 1},
     "content_encoder:timm": {"model": "resnet10t", "out_index": 1},
     "style_encoder:conv": {"dim": 8},
     "style_encoder:timm": {"model": "resnet10t", "out_index": 1},
@@ -31,6 +34,12 @@ SMALL = {
     "decoder:styled_resnet": {"blocks": 1, "dim": 8},
     "discriminator:pyramid_patch": {"dim": 4, "layers": 1},
     "discriminator:imaginaire_residual": {"dim": 4, "layers": 4},
+    "decoder:modulated_resnet": {"blocks": 1, "mapping": slot("mlp", dim=8)},
+    "decoder:spade_resnet": {"blocks": 1, "dim": 4, "style_channels": 4},
+    "decoder:unet": {"blocks": 1, "mapping": slot("mlp", dim=8)},
+    "decoder:drit": {"blocks": 1},
+    "decoder:drit_featurewise": {"blocks": 1, "mapping": slot("mlp", dim=8)},
+    "discriminator:content": {"dim": 4, "layers": 2},
     "generator:resnet": {"dim": 4, "blocks": 1, "dropout": 0.5},
     "generator:stargan": {"dim": 4, "blocks": 1},
     "discriminator:funit": {"dim": 4, "blocks": 4},
@@ -46,6 +55,11 @@ SMALL = {
     "generator:unet": {"dim": 2, "levels": 6, "dropout": 0.5},
     "discriminator:multiscale_patch": {"dim": 8, "layers": 2},
     "discriminator:patch": {"dim": 4},
+    "discriminator:patch_classes": {"dim": 4},
+    "discriminator:projected": {"model": "resnet10t", "levels": (1, 2), "mix_dim": 4, "dim": 4},
+    "discriminator:residual": {"dim": 4, "layers": 2, "heads": 2, "minibatch_std": 2},
+    "discriminator:residual_classes": {"dim": 4, "layers": 2},
+    "discriminator:unet": {"dim": 4, "layers": 2, "weight_norm": "weight"},
     "discriminator:pixel": {"dim": 4},
     "dataset:shapes": {"count": 5},
     "model:munit": {
@@ -62,6 +76,10 @@ SMALL = {
     "model:cyclegan": {
         "generator": slot("resnet", dim=4, blocks=1),
         "discriminator": slot("patch", dim=4),
+    },
+    "model:cyclegan_noise": {
+        "generator": slot("unet", dim=2, levels=5, dropout=0.5),
+        "discriminator": slot("patch", dim=4, layers=2),
     },
     "model:pix2pix": {
         "generator": slot("unet", dim=2, levels=6, dropout=0.5),
@@ -85,6 +103,17 @@ SMALL = {
         "content_encoder": slot("resnet", dim=4, blocks=1),
         "decoder": slot("resnet", blocks=1),
         "discriminator": slot("pyramid_patch", dim=4, layers=1, shared=True),
+    },
+    "model:drit": {
+        "style_dim": 3,
+        "every": 1,
+        "content_encoder": slot("drit", dim=4, blocks=1),
+        "style_encoder": slot(
+            "bicyclegan_resnet", dim=4, halvings=2, parts=2, mean="all", norm=slot("none")
+        ),
+        "decoder": slot("drit", blocks=1),
+        "discriminator": slot("multiscale_patch", dim=4, layers=2),
+        "content_discriminator": slot("content", layers=1, kernel_size=3),
     },
     "model:funit": {
         "content_encoder": slot("resnet", dim=4, blocks=1),
@@ -112,6 +141,8 @@ SMALL = {
 NEEDS = (
     "domain_invariant_vgg",
     "vgg_perceptual",
+    "self_similarity",
+    "loss:lpips",
     "image_folder",
     "image_list",
     "side_by_side",
@@ -122,16 +153,47 @@ ENTRIES = [
     entry
     for one in REGISTRIES.values()
     for entry in one.entries()
-    if entry.origin == "builtin" and entry.name not in NEEDS
+    if entry.origin == "builtin" and not {entry.name, f"{entry.kind}:{entry.name}"} & set(NEEDS)
 ]
+VARIANTS = (
+    "content_encoder:preactivation",
+    "content_encoder:unet",
+    "decoder:modulated_resnet",
+    "decoder:spade_resnet",
+    "decoder:unet",
+    "discriminator:patch_classes",
+    "discriminator:projected",
+    "discriminator:residual",
+    "discriminator:residual_classes",
+    "discriminator:unet",
+)
+"""Made of blocks that others are checked with, too: all their checks together take long."""
+
+
+def marked(check: Check) -> object:
+    quick = check.name in ("shapes and dtypes", "gradient reaches every parameter")
+    slow = f"{check.kind}:{check.component}" in VARIANTS and not quick
+    return pytest.param(check, marks=pytest.mark.slow if slow else (), id=str(check))
+
+
 CHECKS = [
-    check
+    marked(check)
     for entry in ENTRIES
     for check in checks(entry.kind, entry.name, **SMALL.get(f"{entry.kind}:{entry.name}", {}))
 ]
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=str)
+SLOW = ("model:cyclegan_noise:", "model:drit:", "decoder:drit", "content_encoder:drit:")
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(check, marks=pytest.mark.slow if str(check).startswith(SLOW) else ())
+        for check in CHECKS
+    ],
+    ids=str,
+)
 def test_builtins(check):
     check()
 

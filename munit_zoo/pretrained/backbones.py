@@ -18,14 +18,17 @@ Backbone = Literal["alexnet", "vgg16"]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, in 0..1
 
 
-def backbone(name: Backbone, weights: str | None = None) -> tuple[nn.Sequential, Found]:
+def backbone(
+    name: Backbone, weights: str | None = None, *, download: bool = False
+) -> tuple[nn.Sequential, Found]:
     """The convolutions of AlexNet or VGG-16, frozen, and the file their weights came from.
 
-    weights: a known name or a file; None for ImageNet's. Raises WeightsError.
+    weights: a known name or a file; None for ImageNet's. download: fetch known ones that are not
+    on disk. Raises WeightsError.
     """
     from torchvision import models
 
-    found = find_weights(weights or name)
+    found = find_weights(weights or name, download=download)
     state = read_state_dict(found.path)
     with torch.device("meta"):
         network: nn.Sequential = getattr(models, name)(weights=None).features
