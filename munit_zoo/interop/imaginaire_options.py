@@ -351,9 +351,11 @@ def _adam(opt: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def schedule_of(policy: Mapping[str, Any], iterations: int) -> dict[str, Any] | None:
-    """A schedule of so many iterations; None for a constant rate, and where it counts epochs."""
-    if policy["type"] == "constant" or not policy["iteration_mode"]:
+    """A schedule, of so many iterations or of epochs; None for a constant rate."""
+    if policy["type"] == "constant":
         return None
+    if not policy["iteration_mode"]:
+        return _by_epochs(policy)
     if policy["type"] == "step":
         every, gamma = int(policy["step_size"]), float(policy["gamma"])
         return {"NAME": "step", "EVERY": every, "GAMMA": gamma, "EARLY": False}
@@ -370,15 +372,18 @@ def schedule_of(policy: Mapping[str, Any], iterations: int) -> dict[str, Any] | 
 def notes_of_options(options: Mapping[str, Any]) -> list[str]:
     """What a config leaves out of the options."""
     policies = [options[name]["lr_policy"] for name in ("gen_opt", "dis_opt")]
-    notes = []
-    if any(p["type"] != "constant" and not p["iteration_mode"] for p in policies):
-        notes.append(
-            "learning rates fall with epochs, which a config does not count: the rates are "
-            "constant; to train on, set OPTIM.SCHEDULE, in iterations"
-        )
-    elif policies[0] != policies[1]:
-        notes.append("discriminators have the generators' schedule: a config has one for all")
-    return notes
+    if policies[0] == policies[1]:
+        return []
+    return ["discriminators have the generators' schedule: a config has one for all"]
+
+
+def _by_epochs(policy: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {"NAME": policy["type"], "UNIT": "epochs"}
+    if policy["type"] == "step":
+        return found | {"EVERY": int(policy["step_size"]), "GAMMA": float(policy["gamma"])}
+    _one_of({"linear": ""}, policy["type"], "lr_policy.type")
+    start, stop = (float(policy[key]) for key in ("decay_start", "decay_end"))
+    return found | {"START": start, "STOP": stop, "FINAL": float(policy["decay_target"])}
 
 
 def config_of_options(options: Mapping[str, Any], *, unit: bool) -> dict[str, Any]:

@@ -162,7 +162,7 @@ class Imaginaire(Replay):
             opt, key = ("dis_opt", "lr_D") if judge else ("gen_opt", "lr_G")
             total = int(self.options["max_iter"])
             node = imaginaire_options.schedule_of(self.options[opt]["lr_policy"], total)
-            if node is not None:
+            if node is not None and "UNIT" not in node:  # no epoch ends
                 schedule = bind("schedule", resolve_component("schedule", node))()
                 rate = group.rate * schedule.factor(step, total)
                 assert rate == pytest.approx(recorded[key], rel=1e-12)
@@ -463,10 +463,14 @@ def test_options_that_are_wrong(text, message, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_the_command_line_takes_units_files(tmp_path):
-    every = imaginaire_options.with_defaults({"gen": {}, "dis": {"patch_dis": True}})
+def test_options_of_unit():
+    policy = {"type": "step", "step_size": 100, "gamma": 0.5}
+    options = {"gen": {}, "dis": {"patch_dis": True}, "gen_opt": {"lr_policy": policy}}
+    every = imaginaire_options.with_defaults(options, unit=True)
     nodes = imaginaire_options.settings_of_options(every, unit=True)
     assert nodes["DISCRIMINATOR"]["SHARED"]
     assert nodes["DECODER"]["NAME"] == "resnet"
     tree = imaginaire_options.config_of_options(every, unit=True)
     assert tree["MODEL"]["NAME"] == "imaginaire_unit"
+    schedule = {"NAME": "step", "EVERY": 100, "GAMMA": 0.5, "UNIT": "epochs"}
+    assert tree["OPTIM"]["SCHEDULE"] == schedule
