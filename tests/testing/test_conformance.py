@@ -168,7 +168,14 @@ CHECKS = [
 ]
 
 
-SLOW = ("model:cyclegan_noise:", "model:drit:", "decoder:drit", "content_encoder:drit:")
+SLOW = (
+    "model:cyclegan_noise:",
+    "model:drit:",
+    "decoder:drit",
+    "content_encoder:drit:",
+    "content_encoder:residual:compiles",
+    "discriminator:content:compiles",
+)
 
 
 @pytest.mark.parametrize(
