@@ -42,7 +42,10 @@ class _Bar:
 
     def started(self, start: int, iterations: int, device: str, notes: Sequence[str]) -> None:
         self.iterations = iterations
-        self._print(f"training on {device}, iteration {start} to {iterations}")
+        what = f"training on {device}, iteration {start} to {iterations}"
+        if start >= iterations:
+            what = f"nothing to train: {start} iterations are done, of {iterations}"
+        self._print(what)
         for note in notes:
             self._print(f"  {note}", style="dim")
         if self.live:

@@ -134,6 +134,10 @@ def test_train_resumes_with_more_iterations(run, capsys, tmp_path):
     more = ["train", "ENGINE.ITERATIONS=6", "--run", str(tmp_path / "r"), "--resume"]
     assert main([*more, "--device", "cpu"]) == 0
     assert "done: iteration 6" in capsys.readouterr().out
+    less = ["train", "ENGINE.ITERATIONS=5", "--run", str(tmp_path / "r"), "--resume"]
+    assert main([*less, "--device", "cpu"]) == 0
+    said = capsys.readouterr()
+    assert "nothing to train: 6 iterations are done, of 5" in said.out + said.err
 
 
 def test_train_without_a_config(capsys, tmp_path):
