@@ -206,10 +206,7 @@ class PatchDiscriminator(nn.Module):
     def activations(self, x: Tensor) -> list[list[Tensor]]:
         """What each convolution gives, activated; the logits last. Of the one scale."""
         _check_side(x, self._smallest)
-        found = outputs(x, self.layers)
-        first, *inner, last = (i for i, c in enumerate(self.layers) if isinstance(c, nn.Conv2d))
-        shown = [first + 1, *(index + 2 for index in inner), last]  # behind norm and activation
-        return [[found[index] for index in shown]]
+        return [_activated(x, self.layers)]
 
 
 class PatchClassDiscriminator(nn.Module):
@@ -262,11 +259,28 @@ class PatchClassDiscriminator(nn.Module):
 
     def logits(self, features: Tensor, y: Tensor) -> list[Tensor]:
         """Those of each sample's class."""
-        maps = self.layers[-1](features)
-        return [maps.gather(1, y[:, None, None, None].expand(-1, 1, *maps.shape[2:]))]
+        return _of_class(self.layers[-1](features), y)
 
     def forward(self, x: Tensor, y: Tensor) -> list[Tensor]:
         return self.logits(self.features(x), y)
+
+    def activations(self, x: Tensor, y: Tensor) -> list[list[Tensor]]:
+        """What each convolution gives, activated; the logits of its class last."""
+        _check_side(x, self._smallest)
+        *found, maps = _activated(x, self.layers)
+        return [[*found, *_of_class(maps, y)]]
+
+
+def _of_class(maps: Tensor, y: Tensor) -> list[Tensor]:
+    """Of a map for each class, that of each sample's."""
+    return [maps.gather(1, y[:, None, None, None].expand(-1, 1, *maps.shape[2:]))]
+
+
+def _activated(x: Tensor, layers: nn.Sequential) -> list[Tensor]:
+    """What each convolution of a PatchGAN gives behind norm and activation; the last map last."""
+    found = outputs(x, layers)
+    first, *inner, last = (i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d))
+    return [found[index] for index in (first + 1, *(i + 2 for i in inner), last)]
 
 
 def _patches(

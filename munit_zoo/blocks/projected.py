@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from munit_zoo.blocks._checks import at_least, unsteered
+from munit_zoo.blocks._layers import outputs
 from munit_zoo.blocks.conv import Make, WeightNorm, conv2d
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.blocks.minibatch import compared
@@ -107,6 +108,16 @@ class ProjectedDiscriminator(nn.Module):
         initialise(self.heads, init)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        features = self._features(x)
+        return [head(found) for head, found in zip(self.heads, features, strict=True)]
+
+    def activations(self, x: Tensor) -> list[list[Tensor]]:
+        """Of each level the map that its head sees, and what the head's layers give."""
+        pairs = zip(self.heads, self._features(x), strict=True)
+        return [[found, *outputs(found, cast(nn.Sequential, head))] for head, found in pairs]
+
+    def _features(self, x: Tensor) -> list[Tensor]:
+        """The maps that the heads see."""
         if self.size and tuple(x.shape[2:]) != (self.size, self.size):
             x = F.interpolate(x, size=(self.size, self.size), mode="bilinear")
         if min(x.shape[2:]) < self._smallest:
@@ -115,10 +126,10 @@ class ProjectedDiscriminator(nn.Module):
                 f"which needs {self._smallest}×{self._smallest}: use larger images, SIZE, fewer "
                 "LAYERS or other LEVELS"
             )
-        features = self.backbone(x)
+        features: list[Tensor] = self.backbone(x)
         if self.mixing is not None:
             features = self.mixing(features)
-        return [head(found) for head, found in zip(self.heads, features, strict=True)]
+        return features
 
 
 class _Mixing(nn.Module):

@@ -147,11 +147,19 @@ class ResidualDiscriminator(nn.Module):
         return self.trunk.smallest_input()
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        return [layers[-1] for layers in self.activations(x)]
+
+    def activations(self, x: Tensor) -> list[list[Tensor]]:
+        """Of each head the maps that it sees, the logits last; those above all are the last's."""
         maps = self.trunk(x)
-        above = maps[len(maps) - 1 - len(self.heads) : -1]
-        logits = [head(found) for head, found in zip(self.heads, above, strict=True)]
-        summary = self.summary(maps[-1]).mean(dim=(2, 3), keepdim=True)
-        return [*logits, self.verdict(summary).flatten(1)]
+        count = len(maps) - 1 - len(self.heads)
+        judged = zip(self.heads, maps[count:-1], strict=True)
+        summary = self.summary(maps[-1])
+        logits = self.verdict(summary.mean(dim=(2, 3), keepdim=True)).flatten(1)
+        return [
+            *([found, head(found)] for head, found in judged),
+            [*maps[:count], maps[-1], summary, logits],
+        ]
 
 
 class ResidualClassDiscriminator(nn.Module):
@@ -197,6 +205,12 @@ class ResidualClassDiscriminator(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> list[Tensor]:
         return self.logits(self.features(x), y)
+
+    def activations(self, x: Tensor, y: Tensor) -> list[list[Tensor]]:
+        """The map of each block, and the last one activated; the logits of its class last."""
+        maps = self.trunk(x)
+        summary = self.summary(maps[-1])
+        return [[*maps, summary, *self.logits(summary, y)]]
 
 
 class UnetDiscriminator(nn.Module):
@@ -249,16 +263,23 @@ class UnetDiscriminator(nn.Module):
         initialise(self, init)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        return [layers[-1] for layers in self.activations(x)]
+
+    def activations(self, x: Tensor) -> list[list[Tensor]]:
+        """The maps on the way up, then those on the way down, each with its logits last."""
         if x.shape[2] % self.stride or x.shape[3] % self.stride:
             raise GraphError(
                 f"images of {x.shape[2]}×{x.shape[3]}: a U-Net of {len(self.ups)} LAYERS judges "
                 f"multiples of {self.stride}: use images of such sides, or fewer LAYERS"
             )
-        *across, y = self.trunk(x)
-        summary = self.summary(y).mean(dim=(2, 3), keepdim=True)
+        *across, y = maps = self.trunk(x)
+        summary = self.summary(y)
+        rising = []
         for up, found in zip(self.ups, across[::-1], strict=True):
             y = torch.cat([up(y), found], dim=1)
-        return [self.pixels(y), self.verdict(summary).flatten(1)]
+            rising.append(y)
+        whole = self.verdict(summary.mean(dim=(2, 3), keepdim=True)).flatten(1)
+        return [[*rising, self.pixels(y)], [*maps, summary, whole]]
 
 
 class _Up(nn.Module):

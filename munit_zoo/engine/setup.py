@@ -41,6 +41,7 @@ from munit_zoo.engine.state import Average, TrainingState, load_into
 from munit_zoo.engine.step import Trainer, build_optimizers, draw_inputs
 from munit_zoo.errors import DataError, UsageError, suggest
 from munit_zoo.models import Objective, Rehearsal, TranslationModel, assemble, translating_networks
+from munit_zoo.models.augmenting import PLACE
 
 __all__ = ["Opening", "Rates", "Setup", "averaged", "open_training", "set_up"]
 
@@ -473,7 +474,8 @@ def _rehearsal_notes(rehearsal: Rehearsal) -> list[str]:
 
 def _start_from(model: TranslationModel, path: Path) -> None:
     """Weights of another run: averaged ones where they were kept. Networks that another project's
-    checkpoint did not hold, and those that only judge, may be missing and stay as they are."""
+    checkpoint did not hold, and those that only judge, may be missing and stay as they are; what
+    only augmentations keep is left out where the model has none."""
     _, snapshot = find_snapshot(path)
     captured = snapshot.read("networks", "average")
     weights = {**captured.part("networks"), **captured.part("average")}
@@ -481,4 +483,10 @@ def _start_from(model: TranslationModel, path: Path) -> None:
     for own, network in model.networks().items():
         if own not in needed and not any(name.startswith(f"{own}.") for name in weights):
             weights |= {f"{own}.{name}": value for name, value in network.state_dict().items()}
+    own_names = model.state_dict()
+    weights = {  # what only AUGMENT keeps has no place in a model without
+        name: value
+        for name, value in weights.items()
+        if name in own_names or not name.startswith(f"{PLACE}.")
+    }
     load_into(model, weights, str(snapshot.folder))

@@ -330,8 +330,6 @@ class TrainingState:
                 raise CheckpointError(
                     f"the optimizer state of {label} does not fit: {error}"
                 ) from error
-            if not isinstance(optimizer, _ELEMENTWISE):
-                _keep_dtypes(optimizer, moments)
 
     def _sides(self) -> tuple[list[str], list[str]]:
         """Names of what the optimizers train, in the model's order: of generators, and of
@@ -538,16 +536,6 @@ def _kept_by_group(optimizer: torch.optim.Optimizer) -> dict[str, object]:
         for key, value in group.items()
         if key not in known and isinstance(value, (int, float, Tensor))
     }
-
-
-def _keep_dtypes(
-    optimizer: torch.optim.Optimizer, moments: Mapping[int, Mapping[str, object]]
-) -> None:
-    """Moments in the dtypes that they were saved in: torch loads them in the parameter's."""
-    for parameter, state in optimizer.state.items():
-        for key, value in moments.get(id(parameter), {}).items():
-            if isinstance(value, Tensor) and value.dtype != state[key].dtype:
-                state[key] = value.to(state[key].device)
 
 
 def _like(value: object, parameter: Tensor, label: str, strict: bool) -> object:

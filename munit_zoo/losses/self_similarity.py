@@ -80,7 +80,6 @@ class SelfSimilarity(NamesLoss):
         """How alike places are: (N, places, others)."""
         if features.dtype in (torch.float16, torch.bfloat16):
             features = features.float()
-        # of a place where all features are 0 the norm's gradient is 0, a square root's is not
         unit = features / (torch.linalg.vector_norm(features, dim=1, keepdim=True) + 1e-6)
         found = self._among_all(unit) if self.window is None else self._nearby(unit, self.window)
         if not self.normalized:

@@ -24,9 +24,10 @@ if TYPE_CHECKING:  # which build on this module
     from munit_zoo.models.base import TranslationModel
     from munit_zoo.models.rehearsal import Look
 
-__all__ = ["augment", "augmented_nodes", "judges", "see_through", "watchers"]
+__all__ = ["PLACE", "augment", "augmented_nodes", "judges", "see_through", "watchers"]
 
 PLACE = "augment"
+"""Where a model has its augmentations, and what their random inputs begin with."""
 
 
 def judges(model: TranslationModel) -> list[str]:

@@ -59,7 +59,6 @@ class LPIPS(nn.Module):
             x = layer(x)
             if index in taps:
                 wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-                # a norm's gradient is 0 where the norm is; that of a square root is not
                 found.append(wide / (torch.linalg.vector_norm(wide, dim=1, keepdim=True) + 1e-10))
         return found
 

@@ -177,6 +177,9 @@ def test_heads_on_frozen_features():
     x = torch.randn(1, 3, 64, 64, requires_grad=True)
     sum(part.sum() for part in network(x)).backward()
     assert float(x.grad.abs().sum()) > 0
+    network.eval()
+    for judged, layers in zip(network(x), network.activations(x), strict=True):
+        assert torch.equal(judged, layers[-1])
 
 
 def test_mixing_goes_from_the_deepest_map_up():

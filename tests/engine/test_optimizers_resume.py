@@ -112,6 +112,8 @@ def test_a_run_goes_on_exactly(tmp_path, tiny):
     lines = [json.loads(line) for line in (whole / "log.jsonl").open()]
     assert [line["epoch"] for line in lines] == [0.5, 1.0, 1.5, 2.0]
     assert [line["lr"] for line in lines] == [1e-3, 1e-3, 5e-4, 5e-4]
+    plain = (*overrides, "AUGMENT={NAME: none}", "ENGINE.ITERATIONS=1")
+    train(resolve("munit/shapes", plain), tmp_path / "on", device="cpu", init_from=whole)
     assert "epoch 2.00" in (whole / "index.html").read_text()
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from _metrics import stand_ins
 from safetensors.torch import save_file
+from torch import nn
 from torch.nn import functional as F
-from torchvision.models import vgg16
 
 from munit_zoo.config import load_config
 from munit_zoo.errors import ConfigError, ContractError, WeightsError
@@ -22,8 +22,9 @@ def vgg(tmp_path_factory) -> str:
     """VGG-16's first stage, random."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        state = vgg16(weights=None).features[:5].state_dict()
+        layers = {"0": nn.Conv2d(3, 64, 3), "2": nn.Conv2d(64, 64, 3)}
     path = tmp_path_factory.mktemp("vgg") / "vgg.safetensors"
+    state = nn.ModuleDict(layers).state_dict()
     save_file({f"features.{name}": value for name, value in state.items()}, path)
     return str(path)
 
@@ -46,19 +47,6 @@ def test_lpips_is_the_metrics_distance(tmp_path, monkeypatch):
         five = images(channels=5)
         chosen = LPIPSLoss(net="alex", channels=(2, 1, 4))
         torch.testing.assert_close(chosen(five, y), loss(five[:, [2, 1, 4]], y))
-
-
-def test_lpips_has_finite_gradients_on_flat_images(tmp_path, monkeypatch):
-    """Where all features of a place are 0, of which a square root has no slope."""
-    with stand_ins(tmp_path, monkeypatch):
-        loss = LPIPSLoss(net="alex")
-    with torch.no_grad():
-        for layer in loss.distance.network:
-            if hasattr(layer, "bias"):
-                layer.bias.fill_(-1e3)  # every unit is off
-    x = torch.zeros(1, 3, 64, 64, requires_grad=True)
-    loss(x, images()[:1]).backward()
-    assert torch.isfinite(x.grad).all()
 
 
 def test_lpips_without_weights_says_where_they_go(tmp_path, monkeypatch):

@@ -11,8 +11,14 @@ from _recipes import bicyclegan, cyclegan, funit, munit, pix2pix, starganv2, uni
 from munit_zoo.blocks.bicyclegan import MultiscalePatchGAN
 from munit_zoo.blocks.discriminators import (
     MultiscalePatchDiscriminator,
+    PatchClassDiscriminator,
     PatchDiscriminator,
     PixelDiscriminator,
+)
+from munit_zoo.blocks.residual_discriminators import (
+    ResidualClassDiscriminator,
+    ResidualDiscriminator,
+    UnetDiscriminator,
 )
 from munit_zoo.blocks.stargan import StarGANDiscriminator
 from munit_zoo.blocks.starganv2 import StarGANv2Discriminator
@@ -77,7 +83,13 @@ DISCRIMINATORS = {
     "multiscale_patch": MultiscalePatchDiscriminator(3, dim=2, layers=2, scales=2),
     "patch": PatchDiscriminator(3, dim=2, layers=2),
     "patch_blur": PatchDiscriminator(3, dim=2, layers=2, downsample="blur"),
+    "patch_compared": PatchDiscriminator(3, dim=2, layers=2, minibatch_std=2),
+    "patch_classes": PatchClassDiscriminator(3, 3, dim=2, layers=2),
     "pixel": PixelDiscriminator(3, dim=2),
+    "pixel_compared": PixelDiscriminator(3, dim=2, minibatch_std=2),
+    "residual": ResidualDiscriminator(3, dim=2, layers=2, max_dim=4, heads=2),
+    "residual_classes": ResidualClassDiscriminator(3, 3, dim=2, layers=2, max_dim=4),
+    "unet": UnetDiscriminator(3, dim=2, layers=2, max_dim=4),
     "multiscale_patchgan": MultiscalePatchGAN(3, dim=2, layers=1),
     "stargan": StarGANDiscriminator(3, size=32, dim=2, layers=3),
     "starganv2": StarGANv2Discriminator(3, 3, size=32, channel_budget=128, max_dim=4),
@@ -87,7 +99,8 @@ DISCRIMINATORS = {
 @pytest.mark.parametrize("name", DISCRIMINATORS)
 def test_activations_end_with_the_logits(name: str):
     discriminator = DISCRIMINATORS[name].eval()
-    rest = (torch.tensor([0, 2]),) if name == "starganv2" else ()
+    told = name.endswith("classes") or name == "starganv2"
+    rest = (torch.tensor([0, 2]),) if told else ()
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         logits, scales = discriminator(x, *rest), discriminator.activations(x, *rest)

@@ -168,11 +168,13 @@ VARIANTS = (
     "discriminator:unet",
 )
 """Made of blocks that others are checked with, too: all their checks together take long."""
+SLOW = ("model:cyclegan_noise:", "model:drit:", "decoder:drit", "content_encoder:drit:")
 
 
 def marked(check: Check) -> object:
     quick = check.name in ("shapes and dtypes", "gradient reaches every parameter")
     slow = f"{check.kind}:{check.component}" in VARIANTS and not quick
+    slow = slow or str(check).startswith(SLOW)
     return pytest.param(check, marks=pytest.mark.slow if slow else (), id=str(check))
 
 
@@ -183,17 +185,7 @@ CHECKS = [
 ]
 
 
-SLOW = ("model:cyclegan_noise:", "model:drit:", "decoder:drit", "content_encoder:drit:")
-
-
-@pytest.mark.parametrize(
-    "check",
-    [
-        pytest.param(check, marks=pytest.mark.slow if str(check).startswith(SLOW) else ())
-        for check in CHECKS
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("check", CHECKS)
 def test_builtins(check):
     check()
 
