@@ -33,6 +33,7 @@ CASES = (
     "tests/interop/test_golden.py",
     "tests/interop/test_zoo_training.py",
     "tests/interop/test_drit.py",
+    "tests/interop/test_imaginaire.py",
 )
 
 HEAD = """# The zoo

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from munit_zoo.models.cyclegan_noise import CycleGanNoise
     from munit_zoo.models.drit import Drit
     from munit_zoo.models.funit import Funit
+    from munit_zoo.models.imaginaire_munit import ImaginaireMunit
+    from munit_zoo.models.imaginaire_unit import ImaginaireUnit
     from munit_zoo.models.munit import Munit
     from munit_zoo.models.pix2pix import Pix2Pix
     from munit_zoo.models.stargan import StarGan
@@ -55,6 +57,8 @@ __all__ = [
     "CycleGanNoise",
     "Drit",
     "Funit",
+    "ImaginaireMunit",
+    "ImaginaireUnit",
     "Munit",
     "Pix2Pix",
     "StarGan",
@@ -86,6 +90,8 @@ _RECIPES = {
     "CycleGanNoise": "munit_zoo.models.cyclegan_noise",
     "Drit": "munit_zoo.models.drit",
     "Funit": "munit_zoo.models.funit",
+    "ImaginaireMunit": "munit_zoo.models.imaginaire_munit",
+    "ImaginaireUnit": "munit_zoo.models.imaginaire_unit",
     "Munit": "munit_zoo.models.munit",
     "Pix2Pix": "munit_zoo.models.pix2pix",
     "StarGan": "munit_zoo.models.stargan",

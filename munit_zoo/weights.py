@@ -116,6 +116,11 @@ KNOWN: Mapping[str, KnownWeights] = MappingProxyType(
                 (_torchvision("vgg16_features-amdegroot-88682ab5.pth", "88682ab5"),),
             ),
             KnownWeights(
+                "vgg19",
+                "VGG-19 trained on ImageNet (torchvision's IMAGENET1K_V1)",
+                (_torchvision("vgg19-dcbb9e9d.pth", "dcbb9e9d"),),
+            ),
+            KnownWeights(
                 "alexnet",
                 "AlexNet trained on ImageNet (torchvision's IMAGENET1K_V1)",
                 (

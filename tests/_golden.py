@@ -171,10 +171,13 @@ def zero_gradients(recorded: Recorded, named: Iterable[tuple[str, nn.Parameter]]
             parameter.grad = torch.zeros_like(parameter)
 
 
-def stand_in_vgg() -> dict[str, Tensor]:
-    """The fixtures' stand-in for trained VGG-16 weights, under torchvision's names."""
-    widths = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
-    numbers = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
+def stand_in_vgg(network: str = "vgg16", deepest: str = "relu5") -> dict[str, Tensor]:
+    """The fixtures' stand-in for trained VGG weights, under torchvision's names, to a stage."""
+    stages = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}[network][: int(deepest[4])]
+    widths, numbers = [3], []
+    for stage, count in enumerate(stages):
+        widths += [min(64 * 2**stage, 512)] * count
+        numbers += [2 * (len(numbers) + index) + stage for index in range(count)]
     state = {}
     for layer, (fan, out) in enumerate(itertools.pairwise(widths)):
         k = np.arange(out * fan * 9, dtype=np.uint32)

@@ -17,6 +17,8 @@ from munit_zoo.models.cyclegan import CycleGan
 from munit_zoo.models.cyclegan_noise import CycleGanNoise
 from munit_zoo.models.drit import Drit
 from munit_zoo.models.funit import Funit
+from munit_zoo.models.imaginaire_munit import ImaginaireMunit
+from munit_zoo.models.imaginaire_unit import ImaginaireUnit
 from munit_zoo.models.munit import Munit
 from munit_zoo.models.outline import own_terms
 from munit_zoo.models.pix2pix import Pix2Pix
@@ -152,6 +154,28 @@ def funit(domains: tuple[Domain, ...] = (DAY,), **settings: Any) -> Funit:
     return Funit(domains, **{**chosen, **settings})
 
 
+def imaginaire_munit(domains: tuple[Domain, ...] = TWO, **settings: Any) -> ImaginaireMunit:
+    chosen = {
+        "style_dim": 4,
+        "content_encoder": _content(block="pre_activation"),
+        "style_encoder": slot("conv", dim=4, downsamples=2, kernel_size=3),
+        "decoder": slot("styled_resnet", dim=8, blocks=1, kernel_size=3),
+        "discriminator": slot("imaginaire_residual", dim=4, layers=3, weight_norm="none"),
+    }
+    return ImaginaireMunit(domains, **{**chosen, **settings})
+
+
+def imaginaire_unit(domains: tuple[Domain, ...] = TWO, **settings: Any) -> ImaginaireUnit:
+    chosen = {
+        "content_encoder": _content(block="pre_activation"),
+        "decoder": slot("resnet", blocks=1, kernel_size=3),
+        "discriminator": slot(
+            "pyramid_patch", dim=4, layers=1, scales=2, shared=True, weight_norm="none"
+        ),
+    }
+    return ImaginaireUnit(domains, **{**chosen, **settings})
+
+
 def starganv2(domains: tuple[Domain, ...] = (DAY, NIGHT, DUSK), **settings: Any) -> StarGanV2:
     sizes: dict[str, Any] = {"size": 32, "channel_budget": 128, "max_dim": 4}
     chosen = {
@@ -176,6 +200,8 @@ ZOO: dict[str, Callable[..., TranslationModel]] = {
     "starganv2": starganv2,
     "stargan": stargan,
     "funit": funit,
+    "imaginaire_munit": imaginaire_munit,
+    "imaginaire_unit": imaginaire_unit,
     "stargan_attributes": stargan_attributes,
     "stargan_joint": stargan_joint,
 }

@@ -11,9 +11,9 @@ from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm
 from munit_zoo.blocks.downsampling import Downsampling, halving_block
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.blocks.preactivation import PreActivationDown
-from munit_zoo.blocks.residual import ResidualTrunk
+from munit_zoo.blocks.residual import BlockForm, ResidualTrunk
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
-from munit_zoo.registry.ranges import Halvings, Kernel, Layers, Odd, Width
+from munit_zoo.registry.ranges import Halvings, Kernel, Layers, Odd, PositiveFloat, Width
 
 __all__ = ["PreActivationContentEncoder", "ResnetContentEncoder"]
 
@@ -25,7 +25,10 @@ class ResnetContentEncoder(nn.Module):
     an activation after the last sum (Huang et al. 2018, appendix B.1). H and W are multiples of
     2^downsamples.
 
-    dim: channels after the first convolution. kernel_size, down_kernel_size, block_kernel_size: of
+    dim: channels after the first convolution; max_dim: up to which they double, null for any.
+    block: form of the residual blocks: `resnet`, whose second convolution is not activated,
+    `activated`, where it is, before the sum, or `pre_activation` (He et al. 2016). init_gain: of
+    `init`; of `gaussian`, the deviation. kernel_size, down_kernel_size, block_kernel_size: of
     the first convolution, the strided ones, the residual blocks; the first and last are odd.
     downsample: `strided` convolutions, or convolutions and then a `blur` that halves without
     aliases (Zhang 2019).
@@ -39,7 +42,9 @@ class ResnetContentEncoder(nn.Module):
         *,
         dim: Width = 64,
         downsamples: Halvings = 2,
+        max_dim: Width | None = None,
         blocks: Layers = 4,
+        block: BlockForm = "resnet",
         kernel_size: Odd = 7,
         down_kernel_size: Kernel = 4,
         block_kernel_size: Odd = 3,
@@ -49,6 +54,7 @@ class ResnetContentEncoder(nn.Module):
         pad_type: PadType = "reflect",
         weight_norm: WeightNorm = "none",
         init: Init = "kaiming",
+        init_gain: PositiveFloat | None = None,
     ) -> None:
         super().__init__()
         at_least(1, dim=dim, down_kernel_size=down_kernel_size)
@@ -63,11 +69,12 @@ class ResnetContentEncoder(nn.Module):
         self.stem = ConvBlock(in_channels, dim, kernel_size, **make)
         self.downs = nn.ModuleList()
         for _ in range(downsamples):
-            self.downs.append(halving_block(dim, 2 * dim, down_kernel_size, downsample, **make))
-            dim *= 2
-        self.trunk = ResidualTrunk(dim, blocks, block_kernel_size, **make)
+            wider = 2 * dim if max_dim is None else min(2 * dim, max_dim)
+            self.downs.append(halving_block(dim, wider, down_kernel_size, downsample, **make))
+            dim = wider
+        self.trunk = ResidualTrunk(dim, blocks, block_kernel_size, form=block, **make)
         self.out_channels, self.stride = dim, 2**downsamples
-        initialise(self, init)
+        initialise(self, init, gain=init_gain)
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """Feature maps after the first convolution, each strided one, and the residual blocks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -15,9 +15,11 @@ from munit_zoo.errors import GraphError
 
 __all__ = [
     "ConvBlock",
+    "HookSpectralConv2d",
     "LegacySpectralConv2d",
     "PadType",
     "Padding",
+    "ScaledNoise",
     "WeightNorm",
     "biased",
     "by_columns",
@@ -27,7 +29,7 @@ __all__ = [
 ]
 
 PadType = Literal["reflect", "replicate", "zero"]
-WeightNorm = Literal["none", "spectral", "spectral_legacy", "weight"]
+WeightNorm = Literal["none", "spectral", "spectral_legacy", "spectral_hook", "weight"]
 
 Make = Callable[..., Any]
 
@@ -76,16 +78,20 @@ def extend(x: Tensor, amount: int, mode: str) -> Tensor:
     return F.pad(x, amounts, mode=mode)
 
 
-class LegacySpectralConv2d(nn.Conv2d):
-    """Convolution with spectral normalisation in the order of MUNIT's reference.
+class _SpectralConv2d(nn.Conv2d):
+    """Convolution whose weight, as rows of outputs, is divided by its largest singular value.
 
-    At every forward, training or not, one power iteration: v = Wᵀu / (‖Wᵀu‖ + 1e-12), then
-    u = Wv / (‖Wv‖ + 1e-12); the weight is divided by σ = uᵀWv with u, v held constant. torch's own
-    spectral norm (Miyato et al. 2018) updates u first and only in training.
+    That is estimated as σ = uᵀWv with vectors u, v that are held constant and follow the weight
+    from forward to forward; subclasses say when and how. A σ of 0 leaves the weight as it is.
     """
 
     u: Tensor
     v: Tensor
+
+    @property
+    def moves(self) -> bool:
+        """Whether a forward changes the vectors."""
+        return True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -93,26 +99,77 @@ class LegacySpectralConv2d(nn.Conv2d):
         self.register_buffer("u", F.normalize(torch.randn(rows), dim=0, eps=1e-12))
         self.register_buffer("v", F.normalize(torch.randn(columns), dim=0, eps=1e-12))
 
+    def vectors(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """u and v for this forward: fresh tensors, since a second forward before the backward must
+        not change this one's."""
+        raise NotImplementedError
+
     def normalised_weight(self) -> Tensor:
-        """The weight over σ, after one power iteration."""
-        matrix = self.weight.flatten(1)
+        """The weight over σ, as one forward uses it."""
+        if self.weight.is_meta:  # shapes alone are run; that the vectors move is to be seen
+            if self.moves:
+                self.u.copy_(self.u)
+            return self.weight
         # Products and sums, and not `@`: autocast would compute that in half precision, and the
         # vectors, which carry over from step to step, would never get past its few digits.
+        matrix = self.weight.flatten(1)
         with torch.no_grad():
-            v = (matrix * self.u[:, None]).sum(0)
-            v = v / (v.norm() + 1e-12)
-            u = (matrix * v).sum(1)
-            u = u / (u.norm() + 1e-12)
-            self.u.copy_(u)
-            self.v.copy_(v)
-        # fresh tensors u, v: a second forward before the backward must not change this one's
+            u, v = self.vectors(matrix)
         sigma = (u * (matrix * v).sum(1)).sum()
-        weight: Tensor = self.weight / sigma
+        weight: Tensor = self.weight / torch.where(sigma == 0, 1.0, sigma)
         return weight
 
     def forward(self, input: Tensor) -> Tensor:
         output: Tensor = self._conv_forward(input, self.normalised_weight(), self.bias)
         return output
+
+
+class LegacySpectralConv2d(_SpectralConv2d):
+    """Convolution with spectral normalisation in the order of MUNIT's reference.
+
+    At every forward, training or not, one power iteration: v = Wᵀu / (‖Wᵀu‖ + 1e-12), then
+    u = Wv / (‖Wv‖ + 1e-12). torch's own spectral norm (Miyato et al. 2018) updates u first and only
+    in training.
+    """
+
+    def vectors(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        v = (matrix * self.u[:, None]).sum(0)
+        v = v / (v.norm() + 1e-12)
+        u = (matrix * v).sum(1)
+        u = u / (u.norm() + 1e-12)
+        self.u.copy_(u)
+        self.v.copy_(v)
+        return u, v
+
+
+class HookSpectralConv2d(_SpectralConv2d):
+    """Convolution with spectral normalisation in the order of torch's older, hooked form.
+
+    At each forward in training one power iteration: v = Wᵀu / max(‖Wᵀu‖, 1e-12), then u = Wv /
+    max(‖Wv‖, 1e-12); evaluation takes both as they are. Vectors of zeros mark a weight that is used
+    as it is, as a moving average of normalised weights; training begins to normalise it anew.
+    """
+
+    @property
+    def moves(self) -> bool:
+        return self.training
+
+    def vectors(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.moves:
+            return self.u, self.v
+        u = torch.where(self.u.any(), self.u, len(self.u) ** -0.5)
+        v = F.normalize((matrix * u[:, None]).sum(0), dim=0, eps=1e-12)
+        u = F.normalize((matrix * v).sum(1), dim=0, eps=1e-12)
+        self.u.copy_(u)
+        self.v.copy_(v)
+        return u, v
+
+    @torch.no_grad()
+    def averaged(self) -> dict[str, Tensor]:
+        """What a moving average takes of it: the normalised weight, its vectors as they are."""
+        u, v = self.u, self.v
+        sigma = (u * (self.weight.flatten(1) * v).sum(1)).sum()
+        return {"weight": self.weight / torch.where(sigma == 0, 1.0, sigma)}
 
 
 class _FullPrecision(nn.Conv2d):
@@ -133,9 +190,19 @@ class _FullPrecisionLegacySpectral(_FullPrecision, LegacySpectralConv2d):
     pass
 
 
+class _FullPrecisionHookSpectral(_FullPrecision, HookSpectralConv2d):
+    pass
+
+
+_SPECTRAL: Mapping[str, tuple[type[_SpectralConv2d], type[_SpectralConv2d]]] = {
+    "spectral_legacy": (LegacySpectralConv2d, _FullPrecisionLegacySpectral),
+    "spectral_hook": (HookSpectralConv2d, _FullPrecisionHookSpectral),
+}
+
+
 def used_weight(convolution: nn.Conv2d) -> Tensor:
     """The weight that one forward of a convolution uses, normalised where it is."""
-    if isinstance(convolution, LegacySpectralConv2d):
+    if isinstance(convolution, _SpectralConv2d):
         return convolution.normalised_weight()
     return convolution.weight
 
@@ -155,12 +222,13 @@ def conv2d(
     """A convolution that pads by itself, its weight normalised as asked.
 
     weight_norm: `spectral` (Miyato et al. 2018, torch's), `spectral_legacy` (that of MUNIT's
-    reference), `weight` (Salimans & Kingma 2016) or `none`. full_precision: in float32 whatever the
+    reference), `spectral_hook` (that of torch's older form, in which the authors' later version
+    has it), `weight` (Salimans & Kingma 2016) or `none`. full_precision: in float32 whatever the
     precision around it, as that of a discriminator's logits should be.
     """
     kind: type[nn.Conv2d] = _FullPrecision if full_precision else nn.Conv2d
-    if weight_norm == "spectral_legacy":
-        kind = _FullPrecisionLegacySpectral if full_precision else LegacySpectralConv2d
+    if weight_norm in _SPECTRAL:
+        kind = _SPECTRAL[weight_norm][full_precision]
     convolution = kind(
         in_channels,
         out_channels,
@@ -207,12 +275,30 @@ def by_columns(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return kernel
 
 
+class ScaledNoise(nn.Module):
+    """x + scale · n with one n ~ N(0, 1) a pixel, (N, 1, H, W); the scale is learned, from 0 on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        noisy: Tensor = x + self.scale * self.draw(x)
+        return noisy
+
+    def draw(self, x: Tensor) -> Tensor:
+        """The noise for a map."""
+        return torch.randn(len(x), 1, *x.shape[2:], dtype=x.dtype, device=x.device)
+
+
 class ConvBlock(nn.Module):
     """Pad, convolve, normalise, activate.
 
     norm, activation: factories, `norm(num_features)` and `activation()`; None for none.
     padding: at each side; the default keeps the size at stride 1.
     fold: compute a convolution to a few channels `by_columns`, on CPUs.
+    first: normalise and activate before padding and convolution, not after.
+    noise: add noise of a learned scale right after the convolution (Karras et al. 2019).
     convolution: one that pads by itself, instead of one by these settings.
 
     `forward(x)`, or `forward(x, parameters)` where the norm takes parameters (AdaIN);
@@ -233,6 +319,8 @@ class ConvBlock(nn.Module):
         weight_norm: WeightNorm = "none",
         bias: bool = True,
         fold: bool = False,
+        first: bool = False,
+        noise: bool = False,
         convolution: nn.Module | None = None,
     ) -> None:
         super().__init__()
@@ -250,18 +338,27 @@ class ConvBlock(nn.Module):
             weight_norm=weight_norm,
             bias=bias,
         )
-        self.norm = norm(out_channels) if norm is not None else None
+        self.first = first
+        self.noise = ScaledNoise() if noise else None
+        self.norm = norm(in_channels if first else out_channels) if norm is not None else None
         self.activation = activation() if activation is not None else None
         self.num_parameters = int(getattr(self.norm, "num_parameters", 0))
 
     def forward(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
+        if self.first:
+            x = self._activated(x, parameters)
         x = self.pad(x)
         if self.fold and isinstance(self.conv, nn.Conv2d) and x.device.type == "cpu":
             return self.finish(by_columns(x, used_weight(self.conv), self.conv.bias), parameters)
         return self.finish(self.conv(x), parameters)
 
     def finish(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
-        """What follows the convolution: norm and activation."""
+        """What follows the convolution: noise, norm and activation."""
+        if self.noise is not None:
+            x = self.noise(x)
+        return x if self.first else self._activated(x, parameters)
+
+    def _activated(self, x: Tensor, parameters: Tensor | None) -> Tensor:
         if self.norm is not None:
             x = self.norm(x, parameters) if self.num_parameters else self.norm(x)
         if self.activation is not None:

@@ -10,7 +10,7 @@ from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm
 from munit_zoo.blocks.heads import ImageHead
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.blocks.mappings import Projection, style_mapping
-from munit_zoo.blocks.residual import ResidualTrunk
+from munit_zoo.blocks.residual import BlockForm, ResidualTrunk
 from munit_zoo.blocks.upsampling import Upsampling
 from munit_zoo.errors import ContractError
 from munit_zoo.registry import (
@@ -23,7 +23,7 @@ from munit_zoo.registry import (
     StyleMapping,
     slot,
 )
-from munit_zoo.registry.ranges import Layers, Odd, Width
+from munit_zoo.registry.ranges import Layers, Odd, PositiveFloat, Width
 
 __all__ = ["AdaINResnetDecoder", "ResnetDecoder", "SpadeResnetDecoder"]
 
@@ -124,6 +124,10 @@ class ResnetDecoder(nn.Module):
     content (N, content_channels, h, w) to image (N, out_channels, h·scale_factor, w·scale_factor),
     in [-1, 1] (Liu et al. 2017). Keys and errors as those of `adain_resnet`; no norm may take
     parameters.
+
+    block: form of the residual blocks, as the content encoder `resnet` has it. noise: noise of a
+    learned scale after each convolution but the last, in evaluation, too. weight_norm_last: whether
+    the last convolution has the WEIGHT_NORM. init_gain: of `init`; of `gaussian`, the deviation.
     """
 
     takes_style = False
@@ -135,6 +139,7 @@ class ResnetDecoder(nn.Module):
         scale_factor: int,
         *,
         blocks: Layers = 4,
+        block: BlockForm = "resnet",
         kernel_size: Odd = 7,
         upsample_kernel_size: Odd = 5,
         block_kernel_size: Odd = 3,
@@ -145,8 +150,11 @@ class ResnetDecoder(nn.Module):
         output_activation: Slot[Activation] = slot("tanh"),
         pad_type: PadType = "reflect",
         weight_norm: WeightNorm = "none",
+        weight_norm_last: bool = True,
+        noise: bool = False,
         fold: bool = True,
         init: Init = "kaiming",
+        init_gain: PositiveFloat | None = None,
     ) -> None:
         super().__init__()
         self.trunk = ResidualTrunk(
@@ -155,8 +163,10 @@ class ResnetDecoder(nn.Module):
             block_kernel_size,
             norm=unsteered(NORMS.factory(norm), "the decoder resnet"),
             activation=ACTIVATIONS.factory(activation),
+            form=block,
             pad_type=pad_type,
             weight_norm=weight_norm,
+            noise=noise,
         )
         self.head = ImageHead(
             content_channels,
@@ -170,9 +180,11 @@ class ResnetDecoder(nn.Module):
             output_activation=ACTIVATIONS.factory(output_activation),
             pad_type=pad_type,
             weight_norm=weight_norm,
+            weight_norm_last=weight_norm_last,
+            noise=noise,
             fold=fold,
         )
-        initialise(self, init)
+        initialise(self, init, gain=init_gain)
 
     def forward(self, content: Tensor) -> Tensor:
         image: Tensor = self.head(self.trunk(content))

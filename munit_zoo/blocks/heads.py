@@ -51,6 +51,8 @@ class ImageHead(nn.Module):
         pad_type: PadType,
         weight_norm: WeightNorm,
         fold: bool,
+        weight_norm_last: bool = True,
+        noise: bool = False,
     ) -> None:
         super().__init__()
         odd(kernel_size=kernel_size, upsample_kernel_size=upsample_kernel_size)
@@ -68,6 +70,7 @@ class ImageHead(nn.Module):
                 pad_type=pad_type,
                 weight_norm=weight_norm,
                 fold=fold,
+                noise=noise,
             )
             self.ups.append(up)
             self.sizes.append(up.num_parameters)
@@ -79,7 +82,7 @@ class ImageHead(nn.Module):
             kernel_size,
             activation=output_activation,
             pad_type=pad_type,
-            weight_norm=weight_norm,
+            weight_norm=weight_norm if weight_norm_last else "none",
             fold=fold,
         )
 

@@ -12,7 +12,7 @@ from munit_zoo.blocks._checks import at_least
 from munit_zoo.blocks.conv import Make
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.registry import ACTIVATIONS, Activation, Slot, slot
-from munit_zoo.registry.ranges import Depth, Width
+from munit_zoo.registry.ranges import Depth, PositiveFloat, Width
 
 __all__ = ["MLP", "PerLayer", "Projection", "style_mapping"]
 
@@ -21,10 +21,11 @@ Projection = Literal["shared", "per_layer"]
 
 
 class MLP(nn.Module):
-    """Linear layers with activations between them and none after the last: (N, in) to (N, out).
+    """Linear layers with activations between them: (N, in) to (N, out).
 
     dim: width of the hidden layers. layers: number of linear layers, 1 or more (ContractError
-    otherwise).
+    otherwise). activate_last: whether one follows the last layer, too. init_gain: of `init`; of
+    `gaussian`, the deviation.
     """
 
     def __init__(
@@ -35,21 +36,24 @@ class MLP(nn.Module):
         dim: Width = 256,
         layers: Depth = 3,
         activation: Slot[Activation] = slot("relu"),
+        activate_last: bool = False,
         init: Init = "kaiming",
+        init_gain: PositiveFloat | None = None,
     ) -> None:
         super().__init__()
         at_least(1, layers=layers, dim=dim)
         make = ACTIVATIONS.factory(activation)
         widths = [in_features, *[dim] * (layers - 1), out_features]
         self.linears = nn.ModuleList(map(nn.Linear, widths[:-1], widths[1:]))
-        self.activations = nn.ModuleList(make() for _ in range(layers - 1))
-        initialise(self, init)
+        self.activations = nn.ModuleList(make() for _ in range(layers - 1 + activate_last))
+        initialise(self, init, gain=init_gain)
 
     def forward(self, x: Tensor) -> Tensor:
-        for linear, activation in zip(self.linears, self.activations, strict=False):
-            x = activation(linear(x))
-        output: Tensor = self.linears[-1](x)
-        return output
+        for index, linear in enumerate(self.linears):
+            x = linear(x)
+            if index < len(self.activations):
+                x = self.activations[index](x)
+        return x
 
 
 class PerLayer(nn.Module):

@@ -73,15 +73,23 @@ class LayerNorm(nn.Module):
     """Layer normalisation over (C, H, W) of each sample, in the form of MUNIT's reference.
 
     (x - mean) / (std + eps) with the unbiased standard deviation, then a weight (drawn from
-    U(0, 1)) and a bias (0) per channel.
+    U(0, 1), or 1 where `drawn` is off) and a bias (0) per channel.
     """
 
     num_parameters = 0
 
-    def __init__(self, num_features: int, *, affine: bool = True, eps: NonNegative = 1e-5) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        affine: bool = True,
+        drawn: bool = True,
+        eps: NonNegative = 1e-5,
+    ) -> None:
         super().__init__()
         self.eps = eps
-        self.weight = nn.Parameter(torch.rand(num_features)) if affine else None
+        weight = torch.rand(num_features) if drawn else torch.ones(num_features)
+        self.weight = nn.Parameter(weight) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:

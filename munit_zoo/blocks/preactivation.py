@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from munit_zoo.blocks.conv import Make, WeightNorm, conv2d
-from munit_zoo.blocks.norms import AdaIN
+from munit_zoo.blocks.norms import AdaIN, InstanceNorm
 from munit_zoo.blocks.upsampling import Upsampling, doubling_conv2d, enlarged
 
 __all__ = ["PreActivationDown", "PreActivationUp", "StyledNorm"]
@@ -107,14 +107,23 @@ class PreActivationUp(nn.Module):
 
 
 class StyledNorm(nn.Module):
-    """AdaIN whose weights, 1 + γ, and biases β are linear in the style."""
+    """A norm, by default instance norm, whose weights, 1 + γ, and biases β are linear in a style.
 
-    def __init__(self, channels: int, style_dim: int) -> None:
+    norm: a factory of norms that learn nothing themselves. Called with (x, style (N, style_dim)):
+    a norm that is steered by `num_parameters` numbers.
+    """
+
+    def __init__(self, channels: int, style_dim: int, norm: Make | None = None) -> None:
         super().__init__()
+        self.num_parameters = style_dim
         self.linear = nn.Linear(style_dim, 2 * channels)
-        self.norm = AdaIN(channels)
+        self.norm = AdaIN(channels) if norm is None else norm(channels)
+        if isinstance(self.norm, InstanceNorm) and self.norm.weight is None:
+            self.norm = AdaIN(channels, eps=self.norm.eps)  # the same in one pass
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         gamma, beta = self.linear(style).chunk(2, dim=1)
-        normed: Tensor = self.norm(x, torch.cat([beta, 1 + gamma], dim=1))
-        return normed
+        if isinstance(self.norm, AdaIN):
+            normed: Tensor = self.norm(x, torch.cat([beta, 1 + gamma], dim=1))
+            return normed
+        return torch.addcmul(beta[:, :, None, None], self.norm(x), 1 + gamma[:, :, None, None])

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import torch
 from torch import Tensor, nn
 
 from munit_zoo.blocks._checks import at_least, odd
 from munit_zoo.blocks.conv import ConvBlock, Make, PadType, WeightNorm
 
-__all__ = ["ResidualBlock", "ResidualTrunk"]
+__all__ = ["BlockForm", "ResidualBlock", "ResidualTrunk"]
+
+BlockForm = Literal["resnet", "activated", "pre_activation"]
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(conv(x)), both normalised, only the first activated (He et al. 2016).
+    """shortcut(x) + conv(conv(x)), both normalised (He et al. 2016).
 
-    dropout: share of units that are dropped between the two.
-    `num_parameters`: what the two norms take together, the first's first.
+    out_channels: those of the input by default; where they differ, the narrower are those in
+        between, and the shortcut is a 1×1 convolution with its norm, in the order of the others.
+    form: `resnet`, only the first convolution activated; `activated`, the second, too, before the
+        sum; `pre_activation`, norm and activation before each convolution.
+    dropout: share of units that are dropped between the two. noise: after each (`ScaledNoise`).
+    `num_parameters`: what the norms take together, the first's first.
     """
 
     def __init__(
@@ -25,45 +33,40 @@ class ResidualBlock(nn.Module):
         *,
         norm: Make,
         activation: Make,
+        out_channels: int | None = None,
+        form: BlockForm = "resnet",
         pad_type: PadType = "reflect",
         weight_norm: WeightNorm = "none",
         bias: bool = True,
         dropout: float = 0.0,
+        noise: bool = False,
     ) -> None:
         super().__init__()
         odd(block_kernel_size=kernel_size)
-        self.first = ConvBlock(
-            channels,
-            channels,
-            kernel_size,
-            norm=norm,
-            activation=activation,
-            pad_type=pad_type,
-            weight_norm=weight_norm,
-            bias=bias,
-        )
+        out = channels if out_channels is None else out_channels
+        hidden, first = min(channels, out), form == "pre_activation"
+        make: dict[str, Any] = {"norm": norm, "weight_norm": weight_norm, "bias": bias}
+        make |= {"first": first, "pad_type": pad_type, "noise": noise}
+        self.first = ConvBlock(channels, hidden, kernel_size, activation=activation, **make)
         self.dropout = nn.Dropout(dropout) if dropout else None
-        self.second = ConvBlock(
-            channels,
-            channels,
-            kernel_size,
-            norm=norm,
-            pad_type=pad_type,
-            weight_norm=weight_norm,
-            bias=bias,
-        )
-        self.num_parameters = self.first.num_parameters + self.second.num_parameters
+        last = None if form == "resnet" else activation
+        self.second = ConvBlock(hidden, out, kernel_size, activation=last, **make)
+        self.shortcut = ConvBlock(channels, out, 1, **make) if channels != out else None
+        self.sizes = [self.first.num_parameters, self.second.num_parameters]
+        self.sizes.append(0 if self.shortcut is None else self.shortcut.num_parameters)
+        self.num_parameters = sum(self.sizes)
 
     def forward(self, x: Tensor, parameters: Tensor | None = None) -> Tensor:
-        if parameters is None:
-            first = second = None
-        else:
-            sizes = [self.first.num_parameters, self.second.num_parameters]
-            first, second = torch.split(parameters, sizes, dim=1)
+        first: Tensor | None = None
+        second: Tensor | None = None
+        third: Tensor | None = None
+        if parameters is not None:
+            first, second, third = torch.split(parameters, self.sizes, dim=1)
         residual = self.first(x, first)
         if self.dropout is not None:
             residual = self.dropout(residual)
-        summed: Tensor = x + self.second(residual, second)
+        residual = self.second(residual, second)
+        summed: Tensor = residual + (x if self.shortcut is None else self.shortcut(x, third))
         return summed
 
 
@@ -81,8 +84,10 @@ class ResidualTrunk(nn.Module):
         *,
         norm: Make,
         activation: Make,
+        form: BlockForm = "resnet",
         pad_type: PadType = "reflect",
         weight_norm: WeightNorm = "none",
+        noise: bool = False,
     ) -> None:
         super().__init__()
         at_least(0, blocks=blocks)
@@ -92,8 +97,10 @@ class ResidualTrunk(nn.Module):
                 kernel_size,
                 norm=norm,
                 activation=activation,
+                form=form,
                 pad_type=pad_type,
                 weight_norm=weight_norm,
+                noise=noise,
             )
             for _ in range(blocks)
         ]

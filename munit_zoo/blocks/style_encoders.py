@@ -11,7 +11,7 @@ from munit_zoo.blocks.conv import ConvBlock, PadType, WeightNorm, conv2d
 from munit_zoo.blocks.downsampling import Downsampling, halving_block
 from munit_zoo.blocks.init import Init, initialise
 from munit_zoo.registry import ACTIVATIONS, NORMS, Activation, Norm, Slot, slot
-from munit_zoo.registry.ranges import Halvings, Kernel, Odd, Width
+from munit_zoo.registry.ranges import Halvings, Kernel, Odd, PositiveFloat, Width
 
 __all__ = ["ConvStyleEncoder"]
 
@@ -26,6 +26,7 @@ class ConvStyleEncoder(nn.Module):
     kernel_size, down_kernel_size: of the first convolution (odd), of the strided ones.
     downsample: `strided` convolutions, or convolutions and then a `blur` that halves without
     aliases (Zhang 2019).
+    init_gain: of `init`; of `gaussian`, the deviation.
 
     Raises ContractError for settings out of range and for a norm that a style steers.
     """
@@ -46,6 +47,7 @@ class ConvStyleEncoder(nn.Module):
         pad_type: PadType = "reflect",
         weight_norm: WeightNorm = "none",
         init: Init = "kaiming",
+        init_gain: PositiveFloat | None = None,
     ) -> None:
         super().__init__()
         at_least(1, dim=dim, down_kernel_size=down_kernel_size)
@@ -64,7 +66,7 @@ class ConvStyleEncoder(nn.Module):
             self.downs.append(halving_block(dim, wider, down_kernel_size, downsample, **make))
             dim = wider
         self.head = conv2d(dim, style_dim, 1)
-        initialise(self, init)
+        initialise(self, init, gain=init_gain)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn.utils import parametrizations
 from munit_zoo.blocks._checks import odd
 from munit_zoo.blocks.conv import (
     ConvBlock,
+    HookSpectralConv2d,
     LegacySpectralConv2d,
     Make,
     Padding,
@@ -55,13 +57,13 @@ def doubling_conv2d(
     fold: upsampling and convolution in one on the small map, the same up to rounding: `nearest` for
         2.25 (k = 3) or 2.8 (k = 5) times fewer multiplications, `bilinear` for 4 times fewer.
 
-    Raises ContractError for a kernel that does not fit, and for `transposed` with the weight norm
-    spectral_legacy.
+    Raises ContractError for a kernel that does not fit, and for `transposed` with the weight norms
+    spectral_legacy and spectral_hook.
     """
     if upsample == "transposed":
         return _transposed(in_channels, out_channels, kernel_size, weight_norm, bias)
     odd(kernel_size=kernel_size)
-    kind = _LegacySpectralDoubling if weight_norm == "spectral_legacy" else DoublingConv2d
+    kind = _SPECTRAL.get(weight_norm, DoublingConv2d)
     convolution = kind(
         in_channels, out_channels, kernel_size, upsample, pad_type=pad_type, bias=bias, fold=fold
     )
@@ -80,9 +82,9 @@ def _transposed(
             "UPSAMPLE transposed with a kernel 1×1 leaves three pixels of four empty: choose a "
             "kernel of 3 or more, or UPSAMPLE nearest"
         )
-    if weight_norm == "spectral_legacy":
+    if weight_norm in _SPECTRAL:
         raise ContractError(
-            "WEIGHT_NORM spectral_legacy is of plain convolutions alone, not of UPSAMPLE "
+            f"WEIGHT_NORM {weight_norm} is of plain convolutions alone, not of UPSAMPLE "
             "transposed: choose WEIGHT_NORM spectral, or another UPSAMPLE"
         )
     convolution = nn.ConvTranspose2d(
@@ -161,6 +163,16 @@ class _LegacySpectralDoubling(DoublingConv2d, LegacySpectralConv2d):
     pass
 
 
+class _HookSpectralDoubling(DoublingConv2d, HookSpectralConv2d):
+    pass
+
+
+_SPECTRAL: Mapping[str, type[DoublingConv2d]] = {
+    "spectral_legacy": _LegacySpectralDoubling,
+    "spectral_hook": _HookSpectralDoubling,
+}
+
+
 def enlarged(x: Tensor, upsample: Upsampling) -> Tensor:
     """A map (N, C, H, W) twice as large without a convolution: bilinear where `upsample` is smooth,
     nearest otherwise."""
@@ -171,8 +183,8 @@ def enlarged(x: Tensor, upsample: Upsampling) -> Tensor:
 class UpsampleConv(nn.Module):
     """A convolution to a map twice as large, norm and activation.
 
-    (N, C, H, W) to (N, C', 2H, 2W). `num_parameters` and the call as those of ConvBlock; upsample,
-    fold and errors as `doubling_conv2d`.
+    (N, C, H, W) to (N, C', 2H, 2W). `num_parameters`, `noise` and the call as those of ConvBlock;
+    upsample, fold and errors as `doubling_conv2d`.
     """
 
     def __init__(
@@ -187,6 +199,7 @@ class UpsampleConv(nn.Module):
         activation: Make | None = None,
         weight_norm: WeightNorm = "none",
         fold: bool = True,
+        noise: bool = False,
     ) -> None:
         super().__init__()
         convolution = doubling_conv2d(
@@ -205,6 +218,7 @@ class UpsampleConv(nn.Module):
             norm=norm,
             activation=activation,
             convolution=convolution,
+            noise=noise,
         )
         self.num_parameters = self.block.num_parameters
 

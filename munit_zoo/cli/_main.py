@@ -327,6 +327,8 @@ _SYSTEMS = {
     "stargan": "…-{G,D}.ckpt",
     "drit": "00000.pth",
     "funit": "gen_….pt, dis_….pt",
+    "imaginaire_munit": "…_checkpoint.pt",
+    "imaginaire_unit": "…_checkpoint.pt",
     "starganv2": "…_{nets,nets_ema,optims}.ckpt",
     "cut": "…_net_{G,D,F}.pth, also FastCUT's",
 }
@@ -335,6 +337,8 @@ _OPTIONS = {
     "bicyclegan": "opt.txt",
     "drit": "of its training, which it does not save: YAML or JSON",
     "funit": "config.yaml",
+    "imaginaire_munit": "YAML of its training",
+    "imaginaire_unit": "YAML of its training",
     "stargan": "of its training: YAML or JSON",
     "starganv2": "of its training: YAML or JSON",
 }

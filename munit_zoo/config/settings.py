@@ -40,11 +40,12 @@ class UpdateSettings:
 
     every: in every so-many-th iteration; null: as the recipe has it.
     clip: the most that the gradient of each network may measure (its L2 norm); null: as the recipe
-        has it.
+        has it. clip_total: the same of all its networks together.
     """
 
     every: Positive | None = None
     clip: PositiveFloat | None = None
+    clip_total: PositiveFloat | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,7 @@ class EngineSettings:
     ema: decay of the averaged weights that translate and evaluate use; null keeps none.
     ema_warmup: the average forgets its first, untrained weights: after t updates the decay is
         min(ema, (1 + t) / (10 + t)).
+    ema_start: updates through which the average only follows the networks, before it averages.
     ema_networks: decay by network's name where it differs, `{GENERATOR: 0.99, MAPPING: null}`;
         null: that network is not averaged.
     log_every, grid_every, snapshot_every: iterations between log lines, image grids, snapshots
@@ -117,6 +119,7 @@ class EngineSettings:
     share: Literal["none", "derived", "fakes"] = "derived"
     ema: Share | None = None
     ema_warmup: bool = True
+    ema_start: Count = 0
     ema_networks: dict[str, Share | None] = field(default_factory=dict)
     log_every: Annotated[Positive, MAY_CHANGE] = 10
     grid_every: Annotated[Count, MAY_CHANGE] = 500

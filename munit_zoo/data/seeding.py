@@ -94,6 +94,9 @@ def draw(
         return torch.from_numpy(order[first : first + count].astype(np.int64))
     if spec.shared:
         first, count = 0, 1
+    if 0 in shape:  # nothing to draw: a recipe whose setting asks for no numbers
+        kind = torch.int64 if spec.kind == "integer" else torch.float32
+        return torch.empty((count, *shape), dtype=kind)
     if spec.kind == "normal":
         return noise(shape, name=name, seed=seed, iteration=iteration, first=first, count=count)
     if spec.kind == "integer" and below < 1:

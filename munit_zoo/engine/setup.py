@@ -386,7 +386,9 @@ def averaged(config: Config, model: TranslationModel) -> Average | None:
     if not decays:
         return None
     others = [network for path, network in model.networks().items() if path not in kept]
-    return Average(model, kept, decays, others=others, warm_up=engine.ema_warmup)
+    return Average(
+        model, kept, decays, others=others, warm_up=engine.ema_warmup, start=engine.ema_start
+    )
 
 
 def _claim(

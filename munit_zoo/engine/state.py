@@ -83,8 +83,11 @@ class Average:
     what a mapping leaves out is taken over as it is.
     warm_up: update t (from 0) decays by min(decay, (1 + t) / (10 + t)), so that the average leaves
         the initial weights at once, and not after 1 / (1 - decay) updates.
+    start: updates through which it only follows the networks.
 
-    Buffers (running statistics, spectral vectors) are taken over, not averaged.
+    Buffers (running statistics, spectral vectors) are taken over, not averaged. A module that has a
+    method `averaged` says by it what is averaged in place of its parameters (a normalised weight in
+    place of the weight); its buffers are then zeros in the average.
     """
 
     def __init__(
@@ -95,16 +98,27 @@ class Average:
         *,
         others: Iterable[nn.Module] = (),
         warm_up: bool = True,
+        start: int = 0,
     ) -> None:
         blanks: dict[int, object] = {id(network): nn.Module() for network in others}
         self.model: Any = copy.deepcopy(model, blanks).requires_grad_(False).eval()
-        self.warm_up, self.updates = warm_up, 0
+        self.warm_up, self.start, self.updates = warm_up, start, 0
         self._groups: dict[float, tuple[list[Tensor], list[Tensor]]] = {}
+        self._made: dict[float, list[tuple[Any, Any]]] = {}
         self._with_buffers: list[tuple[nn.Module, nn.Module]] = []
         seen: set[int] = set()
         for path, network in networks.items():
             mine = self.model.get_submodule(path)
             own = decay.get(path, 0.0) if isinstance(decay, Mapping) else decay
+            pairs: list[tuple[Any, Any]] = [
+                pair
+                for pair in zip(mine.modules(), network.modules(), strict=True)
+                if hasattr(pair[1], "averaged")
+            ]
+            for pair in pairs:
+                if id(pair[1]) not in seen:
+                    seen |= {id(pair[1]), *map(id, map(pair[1].get_parameter, pair[1].averaged()))}
+                    self._made.setdefault(own, []).append(pair)
             ours, theirs = self._groups.setdefault(own, ([], []))
             for averaged, parameter in zip(mine.parameters(), network.parameters(), strict=True):
                 if id(parameter) not in seen:  # a parameter that networks share moves once
@@ -114,8 +128,18 @@ class Average:
             self._with_buffers += [
                 (averaged, module)
                 for averaged, module in zip(mine.modules(), network.modules(), strict=True)
-                if module._buffers
+                if module._buffers and not hasattr(module, "averaged")
             ]
+        self._begin()
+
+    @torch.no_grad()
+    def _begin(self) -> None:
+        """Of what is averaged in place of parameters, the average starts from that, too."""
+        for averaged, module in (pair for made in self._made.values() for pair in made):
+            for name, value in module.averaged().items():
+                averaged.get_parameter(name).copy_(value)
+            for buffer in averaged.buffers(recurse=False):
+                buffer.zero_()
 
     @torch.no_grad()
     def update(self) -> None:
@@ -123,6 +147,11 @@ class Average:
         for decay, (ours, theirs) in self._groups.items():
             if ours:
                 torch._foreach_lerp_(ours, theirs, 1 - self.decay_at(self.updates, decay))
+        for decay, made in self._made.items():
+            share = 1 - self.decay_at(self.updates, decay)
+            for averaged, module in made:
+                for name, value in module.averaged().items():
+                    averaged.get_parameter(name).lerp_(value, share)
         for averaged, module in self._with_buffers:
             for name, value in module._buffers.items():
                 set_buffer(averaged, name, value)
@@ -130,6 +159,8 @@ class Average:
 
     def decay_at(self, update: int, decay: float) -> float:
         """The decay of an update, counted from 0."""
+        if update < self.start:
+            return 0.0
         return min(decay, (1 + update) / (10 + update)) if self.warm_up else decay
 
 

@@ -340,6 +340,10 @@ class Trainer:
             for path in self.objective.planner.trains[index]:
                 network = self.objective.planner.networks[path]
                 nn.utils.clip_grad_norm_(network.parameters(), limit)
+        total = self.objective.clip_total(index)
+        if total is not None:
+            step = self.objective.steps[index]
+            nn.utils.clip_grad_norm_(step.networks.parameters(), total)
 
 
 def parts_of(inputs: Mapping[str, Tensor], count: int) -> list[Mapping[str, Tensor]]:

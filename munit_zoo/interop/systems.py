@@ -16,6 +16,8 @@ from munit_zoo.interop import (
     cyclegan_options,
     drit,
     funit,
+    imaginaire,
+    imaginaire_options,
     stargan,
     starganv2,
 )
@@ -154,6 +156,44 @@ def _stargan_notes(options: Mapping[str, object], read: ReadNetworks, config: Co
     return notes
 
 
+def _imaginaire(recipe: str) -> System:
+    """The improved MUNIT, or UNIT, whose files and options have the same form."""
+    unit = recipe.endswith("_unit")
+    table = imaginaire.UNIT if unit else imaginaire.MUNIT
+
+    def read(files: Sequence[Path], options: Mapping[str, object]) -> ReadNetworks:
+        if not {"gen", "dis"} & set(options):
+            raise CheckpointError(
+                "the weights do not tell how the networks are built: give the YAML of their "
+                "training by --options"
+            )
+        every = imaginaire_options.with_defaults(options, unit=unit)
+        nodes = imaginaire_options.settings_of_options(every, unit=unit)
+        return imaginaire.read_checkpoint(files, nodes, table)
+
+    def config(options: Mapping[str, object], _: ReadNetworks) -> dict[str, Any]:
+        every = imaginaire_options.with_defaults(options)
+        return imaginaire_options.config_of_options(every, unit=unit)
+
+    def notes(options: Mapping[str, object], _: ReadNetworks, config: Config) -> list[str]:
+        found = imaginaire_options.notes_of_options(imaginaire_options.with_defaults(options))
+        if config.DATA.get("ROOT") == imaginaire_options.UNKNOWN:
+            found.append("the files do not say which images: set DATA to train or evaluate")
+        return found
+
+    return System(
+        project="NVlabs/imaginaire",
+        recipe=recipe,
+        networks=table,
+        defaults={},
+        options=imaginaire_options.read_options,
+        read=read,
+        config=config,
+        nodes=lambda _: {},
+        notes=notes,
+    )
+
+
 SYSTEMS: Mapping[str, System] = {
     "cyclegan": System(
         project="junyanz/pytorch-CycleGAN-and-pix2pix",
@@ -235,6 +275,8 @@ SYSTEMS: Mapping[str, System] = {
         nodes=lambda _: {},
         notes=lambda o, read, config: [],
     ),
+    "imaginaire_munit": _imaginaire("imaginaire_munit"),
+    "imaginaire_unit": _imaginaire("imaginaire_unit"),
     "starganv2": System(
         project="clovaai/stargan-v2",
         recipe="starganv2",

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from munit_zoo.errors import ContractError, GraphError
 from munit_zoo.losses.base import NamesLoss
-from munit_zoo.pretrained.vgg16 import VGG16, Normalize
+from munit_zoo.pretrained.vgg16 import VGG16, Depth, Normalize
 
 __all__ = ["DomainInvariantVGG", "VGGPerceptual"]
 
 
 class VGGPerceptual(NamesLoss):
-    """Mean squared difference of VGG-16 features (Johnson et al. 2016, eq. 2).
+    """Mean squared difference of VGG features (Johnson et al. 2016, eq. 2).
 
     x, y: (N, C, H, W) in [-1, 1]. The network is frozen; gradients reach the images.
 
-    layers: `relu1_1` to `relu5_3`. layer_weights: a factor a layer; null for 1 each.
+    layers: `relu1_1` to `relu5_3`, of VGG-19 to `relu5_4`; what several make is summed.
+    network: `vgg16` or `vgg19`. distance: of features, mean squares (`l2`) or absolute values
+        (`l1`). layer_weights: a factor a layer; null for 1 each.
     weights: torchvision's name (IMAGENET1K_V1, IMAGENET1K_FEATURES) or a `.pth` or `.safetensors`
-        file of its VGG-16; null for IMAGENET1K_V1, with `legacy` for IMAGENET1K_FEATURES.
+        file of its network; null for IMAGENET1K_V1, with `legacy` for IMAGENET1K_FEATURES.
         Looked for in the folders of MUNIT_ZOO_WEIGHTS and in torch's cache; download: fetch
         torchvision's where they are not on disk.
     normalize: what the images become before the first layer: `imagenet` (torchvision's mean and
@@ -49,13 +51,16 @@ class VGGPerceptual(NamesLoss):
         download: bool = False,
         legacy: bool = False,
         channels: tuple[int, ...] | None = None,
+        network: Depth = "vgg16",
+        distance: Literal["l1", "l2"] = "l2",
     ) -> None:
         super().__init__()
         if layer_weights is not None and len(layer_weights) != len(layers):
             raise ContractError(
                 f"LAYER_WEIGHTS has {len(layer_weights)} numbers for {len(layers)} LAYERS"
             )
-        self.vgg = VGG16(layers, weights, normalize, legacy, channels, download)
+        self.vgg = VGG16(layers, weights, normalize, legacy, channels, download, network)
+        self.distance = distance
         self.layer_weights = layer_weights or (1.0,) * len(layers)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -63,7 +68,8 @@ class VGGPerceptual(NamesLoss):
         parts = []
         for layer, weight in zip(self.vgg.layers, self.layer_weights, strict=True):
             difference = self._compared(first[layer], layer) - self._compared(second[layer], layer)
-            parts.append(weight * difference.square().mean())
+            far = difference.abs() if self.distance == "l1" else difference.square()
+            parts.append(weight * far.mean())
         return torch.stack(parts).sum()
 
     def _compared(self, features: Tensor, layer: str) -> Tensor:

@@ -155,7 +155,7 @@ def create_objective(
     problems = []
     options = {}
     for name, settings in update_settings(config).items():
-        options[name] = UpdateOptions(settings.every, settings.clip)
+        options[name] = UpdateOptions(settings.every, settings.clip, settings.clip_total)
         if name not in names:
             hint = suggest(name, names) or f"It has: {', '.join(names)}."
             message = f"{type(model).__name__} has no update of this name. {hint}"
@@ -172,6 +172,7 @@ def create_objective(
         share=engine.share,
         options=options,
         recompute=engine.recompute,
+        stateful=found.impure,
     )
     _check_trained(model, objective)
     return objective

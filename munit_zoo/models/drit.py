@@ -36,18 +36,19 @@ def _updates(seeking: bool = True, again: bool = True) -> tuple[Update, ...]:
     seeking: whether there is a second sample, which is to differ from the first. again: whether
     discriminators are shown their reals again beside it, which those with state notice.
     """
-    judged: list[Entry] = [Critic("d2_ab_z", "d2_b")]
-    fooled: list[Entry] = [Fool("d2_ab_z")]
+    samples = {"d2_ab_z": "d2_b"}
     differing: dict[str, list[Entry]] = {}
     if seeking:
-        judged += [Critic("d2_ab_z2", "d2_b_again" if again else "d2_b")]
-        fooled += [Fool("d2_ab_z2")]
-        differing = {"mode_seeking": [("x_ab_z2", "x_ab_z", "z2", "z")]}
+        samples["d2_ab_z2"] = "d2_b_again" if again else "d2_b"
+        differing["mode_seeking"] = [("x_ab_z2", "x_ab_z", "z2", "z")]
     return (
         Update(
             "discriminators",
             trains=("discriminator", "discriminator2"),
-            terms={"adversarial": [Critic("d_ab", "d_b")], "adversarial2": judged},
+            terms={
+                "adversarial": [Critic("d_ab", "d_b")],
+                "adversarial2": [Critic(fake, real) for fake, real in samples.items()],
+            },
             every="full",
         ),
         Update(
@@ -74,7 +75,11 @@ def _updates(seeking: bool = True, again: bool = True) -> tuple[Update, ...]:
         Update(
             "latent",
             trains=CONTENT_AND_DECODERS,
-            terms={"adversarial2": fooled, "style_recon": [("mu_ab_z", "z")], **differing},
+            terms={
+                "adversarial2": [Fool(fake) for fake in samples],
+                "style_recon": [("mu_ab_z", "z")],
+                **differing,
+            },
             every="full",
         ),
     )

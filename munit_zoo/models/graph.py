@@ -213,7 +213,11 @@ class Graph:
             mine = terms.setdefault(self.exchange(term), [])
             mine += [e for e in map(self.exchange_entry, entries) if e not in mine]
         return replace(
-            update, terms=terms, redraw=self._both(update.redraw), takes=self._both(update.takes)
+            update,
+            terms=terms,
+            redraw=self._both(update.redraw),
+            takes=self._both(update.takes),
+            also=self._both(update.also),
         )
 
     def _translations(
@@ -308,6 +312,7 @@ class Graph:
                 read = [name for entry in entries for name in names_of(entry)]
                 yield from self._unknown(f"{where}, term {term!r}", read)
             yield from self._unknown(f"{where} takes", update.takes)
+            yield from self._unknown(f"{where} also computes", update.also)
             for name in update.redraw:
                 if not isinstance(self.inputs.get(name), Draw):
                     yield f"{where} redraws {name!r}, which is no random input"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -88,6 +88,7 @@ class UpdateOptions:
 
     every: int | None = None
     clip: float | None = None
+    clip_total: float | None = None
 
 
 Pattern = tuple[tuple[int, ...], tuple[tuple[int, str], ...]]
@@ -268,6 +269,7 @@ class Objective:
     terms: those of weight 0 are left out, with all that only they read.
     calls: which networks each tensor calls. share: as `Planner` takes it.
     options: per update what the config says of it. recompute: as `plan.run` takes it.
+    stateful: networks that keep state, as a rehearsal found.
 
     `steps` holds one module an update; `codes` says what each has to do in an iteration.
     """
@@ -281,6 +283,7 @@ class Objective:
         share: Share = "derived",
         options: Mapping[str, UpdateOptions] | None = None,
         recompute: bool = False,
+        stateful: Collection[str] = (),
     ) -> None:
         self.graph: Graph = model.graph()
         self.model = model
@@ -304,7 +307,7 @@ class Objective:
                 self.terms[term.name] = term
         self.uses = [_labelled(entries) for entries in per_update]
         self._every = [self._how_often(index) for index in range(len(self.uses))]
-        self.planner = Planner(model, self.uses, calls, share=share)
+        self.planner = Planner(model, self.uses, calls, share=share, stateful=stateful)
         self.steps = [
             UpdateStep(
                 (self.planner.networks[path] for path in self.planner.trains[index]),
@@ -403,6 +406,12 @@ class Objective:
         update = self.graph.updates[index]
         own = self.options.get(update.name, UpdateOptions()).clip
         return update.clip if own is None else own
+
+    def clip_total(self, index: int) -> float | None:
+        """The largest norm of the gradient of all networks of an update together."""
+        update = self.graph.updates[index]
+        own = self.options.get(update.name, UpdateOptions()).clip_total
+        return update.clip_total if own is None else own
 
     def codes(self, pattern: Pattern) -> list[Code]:
         """What the updates of a pattern do, in turn."""

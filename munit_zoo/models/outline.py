@@ -79,7 +79,9 @@ def sketch(model: TranslationModel) -> Objective:
     Raises GraphError where the recipe contradicts itself, or cannot be computed.
     """
     found = seen(model)
-    return Objective(model, own_terms(model.graph(), found), calls=found.calls)
+    return Objective(
+        model, own_terms(model.graph(), found), calls=found.calls, stateful=found.impure
+    )
 
 
 def own_terms(graph: Graph, found: Look) -> list[Term]:
@@ -149,7 +151,7 @@ def _projected(value: Any) -> Tensor:
 def calls_of(objective: Objective, share: Share) -> Counter[str]:
     """How often an iteration calls each network, with another way of sharing."""
     old = objective.planner
-    planner = Planner(old.recipe, old.uses, old.calls, share=share)
+    planner = Planner(old.recipe, old.uses, old.calls, share=share, stateful=old.stateful)
     return sum((code.calls for code in planner.plan(*objective.pattern())), Counter())
 
 
@@ -217,6 +219,9 @@ def _update(
         yield f"  redraws {', '.join(update.redraw)}"
     if update.takes:
         yield f"  takes as an earlier update left it: {', '.join(update.takes)}"
+    also = [name for name in update.also if any(o.node.name == name for o in code.operations)]
+    if also:
+        yield f"  computes for the state of networks, too: {', '.join(also)}"
     if isinstance(update.every, str) and callable(getattr(objective.model, update.every)):
         yield f"  takes place in the iterations that `{update.every}` names"
     elif update.every != 1:

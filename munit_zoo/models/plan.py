@@ -127,7 +127,8 @@ class _Value:
 class Planner:
     """Turns a recipe's updates and the uses of its loss terms into code.
 
-    calls: which networks each node calls, as a rehearsal found. share: `derived` computes equal
+    calls: which networks each node calls, as a rehearsal found. stateful: those that keep state.
+    share: `derived` computes equal
     versions once; `none` computes everything anew in each update, but what the recipe has `once`;
     `fakes` redraws nothing, so that the updates also see the same random inputs.
     """
@@ -139,8 +140,10 @@ class Planner:
         calls: Calls,
         *,
         share: Literal["none", "derived", "fakes"] = "derived",
+        stateful: Collection[str] = (),
     ) -> None:
         self.recipe, self.uses, self.calls = recipe, uses, calls
+        self.stateful = frozenset(stateful)
         self.graph: Graph = recipe.graph()
         self.share = share
         self.networks: dict[str, nn.Module] = recipe.networks()
@@ -155,7 +158,9 @@ class Planner:
     def reached(self, index: int, uses: Iterable[Use]) -> set[str]:
         """All that an update's uses need, without what lies behind a value that it takes."""
         names = [name for use in uses for name in names_of(use.entry)]
-        return self.graph.needs(names, self.graph.updates[index].takes)
+        update = self.graph.updates[index]
+        names += [n for n in update.also if {p for p, _ in self.calls.get(n, ())} & self.stateful]
+        return self.graph.needs(names, update.takes)
 
     def all_twins(self) -> list[nn.Module]:
         """The frozen twins that iterations call, made now; before a step is compiled as a whole."""

@@ -110,9 +110,12 @@ class Update:
     terms: per loss term the entries that its criterion is called on.
     redraw: random inputs drawn anew for this update and those after it.
     takes: names left as an earlier update had them, although networks were stepped since.
+    also: names that are computed although nothing reads them, for what that changes in networks
+        with state (spectral vectors, running statistics); left out where theirs have none.
     every: it takes place in each so-many-th iteration; a number, or the name of an attribute that
         is one, or of a method that says of an iteration whether.
-    clip: the largest norm that each network's gradient may have.
+    clip: the largest norm that each network's gradient may have; clip_total: that of all networks
+        of the update together.
     mirrored: whether all that it names is meant in both directions.
     """
 
@@ -121,8 +124,10 @@ class Update:
     terms: Mapping[str, Sequence[Entry]]
     redraw: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     every: int | str = 1
     clip: float | None = None
+    clip_total: float | None = None
     mirrored: bool = True
 
 

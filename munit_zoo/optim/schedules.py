@@ -51,19 +51,25 @@ class _Counting:
 class Step(_Counting):
     """Multiplied by `gamma` after every `every` iterations: the reference's schedule.
 
-    The update of (0-based) iteration i has the factor gamma ** floor((i + 1) / every).
+    The update of (0-based) iteration i has the factor gamma ** floor((i + 1) / every), that of i
+    itself where `early` is off (torch's own counting).
 
     unit: `iterations`, or `epochs`: those of epoch e, from 0, have gamma ** floor(e / every).
     """
 
     def __init__(
-        self, *, every: Positive = 100_000, gamma: NonNegative = 0.5, unit: Unit = "iterations"
+        self,
+        *,
+        every: Positive = 100_000,
+        gamma: NonNegative = 0.5,
+        early: bool = True,
+        unit: Unit = "iterations",
     ) -> None:
-        self.every, self.gamma, self.unit = every, gamma, unit
+        self.every, self.gamma, self.early, self.unit = every, gamma, early, unit
 
     def at(self, count: int, total: float) -> float:
         """Factor at a 0-based count."""
-        done = count if self.unit == "epochs" else count + 1
+        done = count + (self.early and self.unit == "iterations")
         return float(self.gamma ** (done // self.every))
 
 

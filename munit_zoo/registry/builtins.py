@@ -51,6 +51,7 @@ BUILTINS: dict[str, str] = {
         modulated_resnet = munit_zoo.blocks.modulated:ModulatedResnetDecoder
         resnet = munit_zoo.blocks.decoders:ResnetDecoder
         spade_resnet = munit_zoo.blocks.decoders:SpadeResnetDecoder
+        styled_resnet = munit_zoo.blocks.styled_decoder:StyledResnetDecoder
         unet = munit_zoo.blocks.unet_codes:UnetDecoder
     """,
     "generator": """
@@ -68,12 +69,14 @@ BUILTINS: dict[str, str] = {
     "discriminator": """
         content = munit_zoo.blocks.drit:ContentDiscriminator
         funit = munit_zoo.blocks.funit:FunitDiscriminator
+        imaginaire_residual = munit_zoo.blocks.imaginaire:ImaginaireResidualDiscriminator
         multiscale_patch = munit_zoo.blocks.discriminators:MultiscalePatchDiscriminator
         multiscale_patchgan = munit_zoo.blocks.bicyclegan:MultiscalePatchGAN
         patch = munit_zoo.blocks.discriminators:PatchDiscriminator
         patch_classes = munit_zoo.blocks.discriminators:PatchClassDiscriminator
         pixel = munit_zoo.blocks.discriminators:PixelDiscriminator
         projected = munit_zoo.blocks.projected:ProjectedDiscriminator
+        pyramid_patch = munit_zoo.blocks.imaginaire:PyramidPatchDiscriminator
         residual = munit_zoo.blocks.residual_discriminators:ResidualDiscriminator
         residual_classes = munit_zoo.blocks.residual_discriminators:ResidualClassDiscriminator
         stargan = munit_zoo.blocks.stargan:StarGANDiscriminator
@@ -117,6 +120,8 @@ BUILTINS: dict[str, str] = {
         cyclegan_noise = munit_zoo.models.cyclegan_noise:CycleGanNoise
         drit = munit_zoo.models.drit:Drit
         funit = munit_zoo.models.funit:Funit
+        imaginaire_munit = munit_zoo.models.imaginaire_munit:ImaginaireMunit
+        imaginaire_unit = munit_zoo.models.imaginaire_unit:ImaginaireUnit
         munit = munit_zoo.models.munit:Munit
         pix2pix = munit_zoo.models.pix2pix:Pix2Pix
         stargan = munit_zoo.models.stargan:StarGan

@@ -101,7 +101,9 @@ class Iteration:
                     f"no update trains the network {path!r}: name it in the `trains` of an update, "
                     "or in `fixed` where it is to stay as it is"
                 )
-        objective = Objective(model, own_terms(graph, found), calls=found.calls)
+        objective = Objective(
+            model, own_terms(graph, found), calls=found.calls, stateful=found.impure
+        )
         meta = {slot: found.values[slot.rstrip("'")] for slot in objective.inputs}
         return cls(model, objective, random_inputs(model, meta, BATCH, random), found)
 

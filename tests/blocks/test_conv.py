@@ -134,6 +134,52 @@ def test_legacy_spectral_norm_iterates_in_full_precision_under_autocast():
     torch.testing.assert_close(layer.u, u, atol=1e-6, rtol=1e-5)
 
 
+def test_hook_spectral_norm_is_torchs_older_one():
+    layer = conv2d(3, 6, 3, weight_norm="spectral_hook").double()
+    theirs = nn.utils.spectral_norm(nn.Conv2d(3, 6, 3).double())
+    names = {"weight": "weight_orig", "u": "weight_u", "v": "weight_v", "bias": "bias"}
+    state = layer.state_dict()
+    theirs.load_state_dict({names[name]: state[name].clone() for name in state}, strict=False)
+    for training in (True, False, True):
+        layer.train(training)
+        theirs.train(training)
+        x = image(1, 3, 8, 8)
+        found, expected = layer(x), theirs(x)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+        found.square().sum().backward()
+        expected.square().sum().backward()
+        torch.testing.assert_close(layer.weight.grad, theirs.weight_orig.grad)
+        torch.testing.assert_close((layer.u, layer.v), (theirs.weight_u, theirs.weight_v))
+
+
+def test_vectors_of_zeros_mean_a_weight_as_it_is():
+    layer = conv2d(3, 6, 3, weight_norm="spectral_hook").double().eval()
+    layer.u.zero_()
+    layer.v.zero_()
+    x = image(1, 3, 8, 8)
+    torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight, layer.bias))
+    torch.testing.assert_close(layer.averaged()["weight"], layer.weight)
+    layer.train()
+    for _ in range(50):
+        found = layer(x)
+    sigma = torch.linalg.matrix_norm(layer.weight.flatten(1), 2)
+    torch.testing.assert_close(found, F.conv2d(x, layer.weight / sigma, layer.bias))
+
+
+def test_noise_follows_the_convolution_at_a_learned_scale():
+    block = ConvBlock(3, 4, 3, noise=True).double()
+    x = image(2, 3, 8, 8)
+    plain = block(x)
+    torch.testing.assert_close(
+        plain, F.conv2d(F.pad(x, (1,) * 4, "reflect"), *block.conv.parameters())
+    )
+    with torch.no_grad():
+        block.noise.scale.fill_(2)
+        added = (block(x) - plain) / 2
+    assert (added[:, :1] - added).abs().max() < 1e-12
+    assert 0.5 < float(added.std()) < 1.5
+
+
 def test_torchs_weight_norms():
     spectral = conv2d(8, 8, 3, weight_norm="spectral").eval()
     norm = torch.linalg.matrix_norm(spectral.weight.flatten(1), 2)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from _recipes import cyclegan_noise, munit
 
 import munit_zoo as mz
 from munit_zoo.cli import main
 from munit_zoo.comparison.compare import compare, scores_of
 from munit_zoo.comparison.cost import Cost
-from munit_zoo.comparison.grids import GridChoice, draw_grids
+from munit_zoo.comparison.grids import GridChoice, _grid, draw_grids
 from munit_zoo.engine.evaluate import EvaluationChoice, evaluate
 from munit_zoo.errors import CheckpointError, UsageError
 from munit_zoo.registry import load_plugin_file
@@ -60,6 +61,22 @@ def test_a_page(runs, tmp_path, capsys, monkeypatch):
         assert (out.parent / file).is_file()
     assert page.count("<figure>") == 4
     assert len(set(re.findall(r"<img src='[^']+' width='(\d+)'", page))) == 1
+
+
+def test_a_recipe_that_encodes_no_examples_is_shown_in_drawn_styles_alone():
+    class Images(list):
+        test = list.__getitem__
+
+    data = Images([torch.rand(3, 16, 16) for _ in range(4)])
+    for model, legend in (
+        (cyclegan_noise(), "input | 2 drawn styles"),
+        (munit(), "input | 2 drawn styles | styles of 1 real images, shown above"),
+    ):
+        choice = GridChoice(inputs=2, styles=2, examples=1)
+        way = ("day", "night")
+        grid, columns = _grid(model.eval(), data[:2], way, dict.fromkeys(way, data), choice)
+        assert columns == legend
+        assert grid.shape[0] == 3
 
 
 def test_grids_show_the_same_under_the_same(runs, tmp_path):

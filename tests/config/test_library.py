@@ -20,7 +20,12 @@ def test_bases_are_not_listed():
     assert not any("_base_" in name for name in names)
 
 
-@pytest.mark.parametrize("name", list_configs())
+LIKE_OTHERS = ("afhq_dog2cat", "edges2shoes", "summer2winter_hd")
+SLOW = [f"imaginaire_munit/{name}" for name in LIKE_OTHERS]
+SHIPPED = [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in list_configs()]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_config_resolves_and_fits(name: str):
     overrides = []
     config = load_config(name)
@@ -51,6 +56,7 @@ def test_the_published_settings():
         "NAME": "step",
         "EVERY": 100_000,
         "GAMMA": 0.5,
+        "EARLY": True,
         "UNIT": "iterations",
     }
 

@@ -7,7 +7,9 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
+from munit_zoo.blocks.conv import conv2d
 from munit_zoo.engine.runs import Run
 from munit_zoo.engine.state import Average, Captured, TrainingState, not_finite, upgrade
 from munit_zoo.errors import CheckpointError, ContractError
@@ -242,3 +244,39 @@ def test_snapshots_of_before_are_upgraded():
     assert len(captured.part("average")) == 1
     assert set(captured.part("optimizers")) == {"generators#1/exp_avg", "generators#1/step"}
     assert "optimizers" not in upgrade(40, parts, None).facts
+
+
+class Normalised(nn.Module):
+    """A network with a weight that is averaged normalised, shared by both paths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(conv2d(3, 4, 3, weight_norm="spectral_hook"))
+        self.second = self.first
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"first": self.first, "second": self.second}
+
+
+def test_normalised_weights_are_averaged_as_they_are_used():
+    torch.manual_seed(0)
+    model = Normalised().double()
+    layer, x = model.first[0], torch.randn(1, 3, 8, 8, dtype=torch.float64)
+    average = Average(model, model.networks(), 0.75, warm_up=False, start=1)
+    found = [layer.averaged()["weight"]]
+    for _ in range(3):
+        torch.testing.assert_close(average.model.first[0].weight, found[-1])
+        model.train()
+        layer(x)
+        with torch.no_grad():
+            layer.weight += torch.randn_like(layer.weight)
+        average.update()
+        used = layer.averaged()["weight"]
+        model.eval()
+        torch.testing.assert_close(layer(x), F.conv2d(x, used, layer.bias))
+        decay = 0.75 if len(found) > 1 else 0.0  # the first update only follows
+        found.append(decay * found[-1] + (1 - decay) * used)
+    torch.testing.assert_close(average.model.first[0].weight, found[-1])
+    expected = F.conv2d(x, found[-1], average.model.first[0].bias)
+    torch.testing.assert_close(average.model.first(x), expected)
+    assert not average.model.first[0].u.any()

@@ -38,6 +38,9 @@ NEEDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("generator", "starganv2"): ("SIZE=64", "CHANNEL_BUDGET=512", "MAX_DIM=16"),
     ("discriminator", "stargan"): ("SIZE=64", "DIM=8", "LAYERS=4"),
     ("discriminator", "starganv2"): ("SIZE=64", "CHANNEL_BUDGET=512", "MAX_DIM=16"),
+    ("discriminator", "imaginaire_residual"): ("DIM=8", "LAYERS=4"),
+    ("discriminator", "pyramid_patch"): ("DIM=8", "LAYERS=2"),
+    ("decoder", "styled_resnet"): ("DIM=8", "MAPPING.DIM=8"),
     ("norm", "group"): ("GROUPS=4",),
 }
 NOT_OURS = ("TypeError", "RuntimeError", "Calculated", "size of tensor", "must match", "Expected")

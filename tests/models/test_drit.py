@@ -9,6 +9,7 @@ from _recipes import drit, objective_of
 from munit_zoo.cli import main
 from munit_zoo.config import load_config
 from munit_zoo.errors import ContractError, GraphError, MunitZooError
+from munit_zoo.metrics.shapes import _content_encoder
 from munit_zoo.models import assemble
 from munit_zoo.registry import slot
 
@@ -67,6 +68,13 @@ def test_attributes_of_an_example_are_their_mean_and_drawn_ones_are_used_as_they
 def test_what_is_shared_keeps_shapes():
     with pytest.raises(ContractError, match="ResnetContentEncoder does not; `residual` does"):
         drit(shared_decoder=slot("resnet", dim=2, downsamples=1))
+
+
+def test_a_content_code_is_what_both_parts_of_the_encoder_make():
+    model = drit().eval()
+    x = torch.rand(1, 3, 16, 16)
+    expected = model.shared_encoder(model.b.content_encoder(x))
+    torch.testing.assert_close(_content_encoder(model, "night")(x), expected)
 
 
 def test_one_sample_without_mode_seeking():

@@ -73,6 +73,12 @@ SMALL = {
         "MODEL.DECODER.MAPPING.DIM=8",
         "MODEL.DISCRIMINATOR.DIM=4",
     ),
+    "imaginaire_unit/shapes": (
+        "MODEL.CONTENT_ENCODER.DIM=4",
+        "MODEL.CONTENT_ENCODER.BLOCKS=1",
+        "MODEL.DECODER.BLOCKS=1",
+        "MODEL.DISCRIMINATOR.DIM=4",
+    ),
     "stargan/shapes": (
         "MODEL.GENERATOR.DIM=4",
         "MODEL.GENERATOR.BLOCKS=1",
@@ -90,6 +96,7 @@ SMALL = {
 }
 FOLDING = {
     "funit/shapes": "MODEL.DECODER.FOLD",
+    "imaginaire_unit/shapes": "MODEL.DECODER.FOLD",
     "munit/shapes": "MODEL.DECODER.FOLD",
     "unit/shapes": "MODEL.DECODER.FOLD",
     "starganv2/shapes": "MODEL.GENERATOR.FOLD",
@@ -151,7 +158,7 @@ def gaps(found: Mapping[str, Tensor], plain: Mapping[str, Tensor]) -> dict[str, 
     return {name: gap for name, gap in off.items() if gap > BOUND}
 
 
-SLOW = ("bicyclegan/shapes", "drit/shapes", "funit/shapes")
+SLOW = ("bicyclegan/shapes", "drit/shapes", "funit/shapes", "imaginaire_unit/shapes")
 RECIPES = [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in SMALL]
 
 

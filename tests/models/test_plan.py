@@ -42,16 +42,12 @@ def double():
 # Whole recipes against their plainest form
 
 STEPS = 0.05
+LIKE_OTHERS = ("cyclegan_noise", "drit", "imaginaire_munit", "imaginaire_unit")
+ALL = [pytest.param(name, marks=[pytest.mark.slow] * (name in LIKE_OTHERS)) for name in ZOO]
 
 
 @pytest.mark.usefixtures("double")
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name in ("cyclegan_noise", "drit") else ())
-        for name in ZOO
-    ],
-)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("share", ["none", "derived", "fakes"])
 def test_sharing_changes_no_number(name: str, share: str):
     """Losses and gradients of two iterations are those of updates that compute everything anew."""

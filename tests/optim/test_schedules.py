@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from munit_zoo.errors import ContractError
 from munit_zoo.optim.schedules import Constant, Cosine, Linear, Step
@@ -13,6 +14,17 @@ def test_step_is_the_references():
     schedule = Step(every=100_000, gamma=0.5)
     for iteration in (0, 99_998, 99_999, 199_999, 999_999):
         assert schedule.factor(iteration, 10**6) == 0.5 ** ((iteration + 1) // 100_000)
+
+
+def test_step_as_torch_counts():
+    parameter = torch.nn.Parameter(torch.zeros(()))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    theirs = torch.optim.lr_scheduler.StepLR(optimizer, 3, 0.5)
+    schedule = Step(every=3, gamma=0.5, early=False)
+    for iteration in range(10):
+        assert schedule.factor(iteration, 10) == optimizer.param_groups[0]["lr"]
+        optimizer.step()
+        theirs.step()
 
 
 def test_constant():

@@ -31,6 +31,9 @@ SMALL = {
     "style_encoder:timm": {"model": "resnet10t", "out_index": 1},
     "decoder:adain_resnet": {"blocks": 1},
     "decoder:resnet": {"blocks": 1},
+    "decoder:styled_resnet": {"blocks": 1, "dim": 8},
+    "discriminator:pyramid_patch": {"dim": 4, "layers": 1},
+    "discriminator:imaginaire_residual": {"dim": 4, "layers": 4},
     "decoder:modulated_resnet": {"blocks": 1, "mapping": slot("mlp", dim=8)},
     "decoder:spade_resnet": {"blocks": 1, "dim": 4, "style_channels": 4},
     "decoder:unet": {"blocks": 1, "mapping": slot("mlp", dim=8)},
@@ -88,6 +91,18 @@ SMALL = {
         "style_encoder": slot("bicyclegan_conv", dim=4, halvings=2, parts=2),
         "discriminator": slot("multiscale_patchgan", dim=4, layers=2),
         "discriminator2": slot("multiscale_patchgan", dim=4, layers=2),
+    },
+    "model:imaginaire_munit": {
+        "content_encoder": slot("resnet", dim=4, blocks=1, weight_norm="spectral_hook"),
+        "style_encoder": slot("conv", dim=4),
+        "decoder": slot("styled_resnet", blocks=1, dim=8, noise=True),
+        "discriminator": slot("imaginaire_residual", dim=4, layers=4),
+        "augment": ("color", "translation", "cutout"),
+    },
+    "model:imaginaire_unit": {
+        "content_encoder": slot("resnet", dim=4, blocks=1),
+        "decoder": slot("resnet", blocks=1),
+        "discriminator": slot("pyramid_patch", dim=4, layers=1, shared=True),
     },
     "model:drit": {
         "style_dim": 3,
