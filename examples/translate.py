@@ -24,12 +24,12 @@ def main() -> None:
     chosen = parser.parse_args()
 
     model = mz.load_model(chosen.run)
-    x = mz.read_image(chosen.image)
+    x = mz.read_image(chosen.image, convert="rgb")
     first, last = model.sample_styles(2, torch.Generator().manual_seed(0), to=chosen.to)
     between = torch.stack([torch.lerp(first, last, step / 4) for step in range(5)])
     images = list(model.translate(x, to=chosen.to, styles=between)[0])
     if chosen.example:
-        example = mz.read_image(chosen.example)
+        example = mz.read_image(chosen.example, convert="rgb")
         images += list(model.translate(x, to=chosen.to, styles=example)[0])
     chosen.out.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(images):

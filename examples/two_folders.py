@@ -20,11 +20,9 @@ def main() -> None:
     parser.add_argument("paintings", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--run", type=Path, default=Path("runs/two_folders"))
-    chosen = parser.parse_args()
+    chosen = parser.parse_intermixed_args()
 
-    folders = (
-        f"DATA.FOLDERS={{A: null, B: null, PHOTO: {chosen.photos}, PAINTING: {chosen.paintings}}}"
-    )
+    folders = f"DATA.FOLDERS={{PHOTO: {chosen.photos}, PAINTING: {chosen.paintings}}}"
     domains = "DOMAINS={PHOTO: {CHANNELS: 3}, PAINTING: {CHANNELS: 3}}"
     resume = (chosen.run / "config.yaml").exists()
     if resume:
@@ -35,7 +33,8 @@ def main() -> None:
 
     model = mz.load_model(chosen.run)
     first = sorted(chosen.photos.iterdir())[0]
-    translations = model.translate(mz.read_image(first), to="painting", styles=5)
+    x = mz.read_image(first, convert="rgb")
+    translations = model.translate(x, to="painting", styles=5)
     for number, image in enumerate(translations[0]):
         mz.save_image(chosen.run / f"painting_{number}.png", image)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from munit_zoo.config import Config, list_configs, load_config, resolve, resolve_data
-from munit_zoo.errors import UsageError
+from munit_zoo.errors import DataError, UsageError
 from munit_zoo.registry import MODELS, Description, registry
 
 if TYPE_CHECKING:
@@ -228,29 +228,48 @@ def score_study(*answers: str | Path, key: str | Path) -> StudyScore:
     return run_scoring([Path(file) for file in answers], Path(key))
 
 
-def read_image(path: str | Path, *, value_range: tuple[float, float] | None = None) -> torch.Tensor:
+def read_image(
+    path: str | Path,
+    *,
+    value_range: tuple[float, float] | None = None,
+    convert: Literal["none", "rgb", "gray"] = "none",
+) -> torch.Tensor:
     """An image file as float32 (1, C, H, W) in [-1, 1], as models take it.
 
     value_range: values that map to -1 and 1; None for the whole range of 8- and 16-bit integers.
+    convert: the channels to make of it, as `DATA.CONVERT` does: what is transparent comes to lie
+    on white, CMYK becomes RGB.
     Raises DataError for a file that is no image, or numbers that need a range.
     """
-    from munit_zoo.data.images import read_image as read
+    from munit_zoo.data.images import decode, opaque
+    from munit_zoo.data.transforms import convert_channels
     from munit_zoo.data.values import to_unit
 
-    return to_unit(read(Path(path)), value_range, what=str(path))[None]
+    if convert not in ("none", "rgb", "gray"):
+        raise UsageError(f"convert is 'none', 'rgb' or 'gray', got {convert!r}")
+    decoded = decode(Path(path))
+    pixels = decoded.pixels if convert == "none" else opaque(decoded, value_range)
+    return convert_channels(to_unit(pixels, value_range, what=str(path)), convert)[None]
 
 
 def save_image(path: str | Path, image: torch.Tensor) -> None:
     """Write an image (C, H, W), or (1, C, H, W), in [-1, 1] with 8 bits a channel.
 
     The suffix decides the format: PNG, TIFF, JPEG and others. Values beyond are clipped. Raises
-    UsageError for a batch of several, DataError for what a format cannot hold.
+    UsageError for a batch of several and what is no tensor, DataError for what a format cannot hold
+    and where it cannot be written.
     """
     import numpy as np
+    import torch
 
     from munit_zoo.data.images import write_image
     from munit_zoo.data.values import from_unit
 
+    if not isinstance(image, torch.Tensor):
+        raise UsageError(
+            f"save_image(path, image) takes a tensor (C, H, W) in [-1, 1], got "
+            f"{type(image).__name__}" + _as_tensor(image)
+        )
     if image.dim() == 4 and len(image) == 1:
         image = image[0]
     if image.dim() != 3:
@@ -258,7 +277,15 @@ def save_image(path: str | Path, image: torch.Tensor) -> None:
             f"save_image writes one image (C, H, W), got {tuple(image.shape)}: write several one "
             "by one"
         )
-    write_image(Path(path), from_unit(image.detach().float().clamp(-1, 1), np.uint8))
+    try:
+        write_image(Path(path), from_unit(image.detach().float().clamp(-1, 1), np.uint8))
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _as_tensor(image: object) -> str:
+    """How to make a tensor of an array."""
+    return ": write torch.from_numpy(image)" if hasattr(image, "__array__") else ""
 
 
 def load_plugin(file: str | Path) -> None:

@@ -46,7 +46,8 @@ def test_two_folders_then_translate(tmp_path, monkeypatch):
         "ENGINE.DISPLAY=1",
     ]
     folders = (tmp_path / "photos", tmp_path / "paintings")
-    run(monkeypatch, "two_folders.py", *folders, *small, "--run", where)
+    mz.save_image(tmp_path / "photos" / "0.png", torch.rand(1, 70, 66))  # a gray one is no trouble
+    run(monkeypatch, "two_folders.py", *folders, "--run", where, *small)
     assert len(list(where.glob("painting_*.png"))) == 5
     run(
         monkeypatch,

@@ -313,6 +313,7 @@ def check_domains(domain: Domain, **settings: object) -> None:
                 raise DataError(
                     f"DATA.{setting.upper()}.{key}: there is no such domain; DOMAINS has "
                     f"{', '.join(known)}. {suggest(key, known)}".rstrip()
+                    + f" DATA.{setting.upper()}.{key}=null takes away what a base has set."
                 )
 
 

@@ -19,6 +19,7 @@ from munit_zoo.metrics.sampling import (
     Ticker,
     as_rgb,
     chosen_ways,
+    large_enough,
     seeded,
 )
 from munit_zoo.pretrained.lpips import LPIPS, Net
@@ -132,6 +133,7 @@ class LPIPSDiversity:
             if self.resize and x.shape[2:] != (self.resize, self.resize):
                 x = F.interpolate(x, (self.resize,) * 2, mode="bicubic", antialias=True)
                 x = x.clamp(-1, 1)
+            x = large_enough(x, self.net, "METRICS.LPIPS.RESIZE=64 enlarges them first")
             with torch.no_grad():
                 parts.append(distance.features(x))
         return [torch.cat(levels) for levels in zip(*parts, strict=True)]

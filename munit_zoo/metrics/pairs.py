@@ -18,6 +18,7 @@ from munit_zoo.metrics.sampling import (
     Ticker,
     as_rgb,
     chosen_ways,
+    large_enough,
     spread,
 )
 from munit_zoo.pretrained.lpips import LPIPS, Net
@@ -200,10 +201,10 @@ class Pairs:
         found: dict[str, Tensor] = {}
         if distance is not None:
             with torch.no_grad():
-                target = distance.features(as_rgb(truth, self.channels, "the images"))
+                target = distance.features(self._seen(truth))
                 parts = [
                     distance.distance(
-                        distance.features(as_rgb(part, self.channels, "the images")),
+                        distance.features(self._seen(part)),
                         [level.expand(len(part), -1, -1, -1) for level in target],
                     )
                     for part in images.split(self.batch)
@@ -212,6 +213,11 @@ class Pairs:
         found["l1"] = (images - truth).abs().mean((1, 2, 3)) / 2
         found["ssim"] = ssim(images, truth.expand_as(images))
         return found
+
+    def _seen(self, images: Tensor) -> Tensor:
+        """Images as LPIPS' network sees them, (N, 3, H, W)."""
+        large_enough(images, self.net or "alex", "METRICS.PAIRS.NET=none leaves LPIPS out")
+        return as_rgb(images, self.channels, "the images")
 
 
 def _stem(name: str) -> str:

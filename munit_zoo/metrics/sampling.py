@@ -16,7 +16,17 @@ from torch import Tensor
 from munit_zoo.errors import UsageError, suggest
 from munit_zoo.metrics.protocol import Translator
 
-__all__ = ["Progress", "Sampler", "Ticker", "as_rgb", "chosen_ways", "draws", "seeded", "spread"]
+__all__ = [
+    "Progress",
+    "Sampler",
+    "Ticker",
+    "as_rgb",
+    "chosen_ways",
+    "draws",
+    "large_enough",
+    "seeded",
+    "spread",
+]
 
 Progress = Callable[[str], None]
 
@@ -87,6 +97,26 @@ def as_rgb(images: Tensor, channels: Sequence[int] | None, what: str) -> Tensor:
             f"CHANNELS selects one or three of the channels 0 to {count - 1}, got {list(channels)}"
         )
     return images[:, list(channels) * (3 // len(channels))]
+
+
+_SMALLEST = {
+    "alex": 31,
+    "vgg": 16,
+}  # sides of which LPIPS' network leaves a pixel at its last layer
+
+
+def large_enough(images: Tensor, net: str, hint: str) -> Tensor:
+    """The images (N, C, H, W), where LPIPS' network `net` can see them.
+
+    hint: what to do where they are too small, for the UsageError that is raised then.
+    """
+    height, width = images.shape[2:]
+    if min(height, width) < _SMALLEST[net]:
+        raise UsageError(
+            f"LPIPS ({net}) needs images of {_SMALLEST[net]}×{_SMALLEST[net]} pixels at least, "
+            f"these have {height}×{width}: {hint}"
+        )
+    return images
 
 
 @dataclass(frozen=True)

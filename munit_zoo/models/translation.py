@@ -298,6 +298,9 @@ class Translator:
             single = x.dim() == 3 and x.shape[0] == channels
             hint = ". Add a batch dimension: x[None]" if single else ""
             last = x.dim() == 4 and x.shape[-1] == channels
+            if channels in (1, 3) and x.dim() == 4 and not hint and x.shape[1] in (1, 2, 3, 4):
+                kind = {1: "gray", 3: "rgb"}[channels]
+                hint = f". From a file: mz.read_image(path, convert={kind!r})"
             hint = ". Put the channels second: x.permute(0, 3, 1, 2)" if last else hint
             raise UsageError(
                 f"images of domain {domain.name!r} are (N, {channels}, H, W), "

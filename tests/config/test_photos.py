@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+import munit_zoo as mz
 from munit_zoo.cli import main
 from munit_zoo.config import load_config
+from munit_zoo.errors import DataError, UsageError
 
 SIZES = [(90, 120), (128, 80), (75, 75), (300, 110)]
 
@@ -49,3 +52,29 @@ def test_folders_given_one_by_one_stand_beside_each_other():
     folders = ["DATA.FOLDERS.A=/one", "DATA.FOLDERS.B=/two"]
     config = load_config("munit/edges2shoes", *folders)
     assert config.DATA.FOLDERS == {"A": "/one", "B": "/two"}
+
+
+def test_domains_of_other_names_need_nothing_taken_away(folders, capsys):
+    folders = [word.replace(".A=", ".DAY=").replace(".B=", ".NIGHT=") for word in folders]
+    words = ["config", "check", "munit/photos_64", "DOMAINS={DAY: {}, NIGHT: {}}", *folders]
+    assert main([*words, "--data"]) == 0
+    assert main([*words, "DATA.FOLDERS.A=x"]) == 2
+    assert "DATA.FOLDERS.A=null takes away" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mode", "convert", "channels"), [("L", "rgb", 3), ("RGBA", "rgb", 3), ("CMYK", "gray", 1)]
+)
+def test_images_read_from_python_are_converted_as_asked(tmp_path, mode, convert, channels):
+    path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
+    Image.new(mode, (6, 5)).save(path)
+    assert mz.read_image(path, convert=convert).shape == (1, channels, 5, 6)
+    with pytest.raises(UsageError, match="'none', 'rgb' or 'gray', got 'grey'"):
+        mz.read_image(path, convert="grey")
+
+
+def test_what_cannot_be_saved_is_said(tmp_path):
+    with pytest.raises(UsageError, match="got ndarray: write torch.from_numpy"):
+        mz.save_image(tmp_path / "x.png", np.zeros((3, 4, 4), np.float32))
+    with pytest.raises(DataError, match="cannot be written: "):
+        mz.save_image(tmp_path / "absent" / "x.png", torch.zeros(3, 4, 4))

@@ -11,7 +11,7 @@ from _metrics import TRAINED, Images, Tinter, stand_ins
 from munit_zoo.errors import UsageError, WeightsError
 from munit_zoo.metrics.lpips import LPIPSDiversity
 from munit_zoo.metrics.report import COPIED, MODEL, REAL
-from munit_zoo.metrics.sampling import Sampler
+from munit_zoo.metrics.sampling import Sampler, large_enough
 from munit_zoo.pretrained.lpips import LPIPS
 from munit_zoo.weights import looking_in
 
@@ -128,3 +128,37 @@ def test_absent_weights_are_said_before_anything_is_translated(tmp_path, monkeyp
     with pytest.raises(WeightsError, match=r"alexnet-owt-7be5be79\.pth .* is not on disk"):
         LPIPSDiversity().evaluate(translator, DATA)
     assert not translator.calls
+
+
+class Small(Images):
+    """Too small for AlexNet by a pixel."""
+
+    side = 30
+
+    def test(self, index):
+        return super().test(index)[:, : self.side, : self.side]
+
+
+class Least(Small):
+    side = 31
+
+
+def test_images_too_small_for_the_network_are_told_so(weights):
+    small = {"a": Small(4), "b": Small(4)}
+    with pytest.raises(UsageError, match="31×31 pixels at least, these have 30×30: METRICS.LPIPS"):
+        LPIPSDiversity(**SMALL, protocols=("munit",)).evaluate(Tinter(), small)
+    least = {"a": Least(4), "b": Least(4)}
+    assert LPIPSDiversity(**SMALL, protocols=("munit",)).evaluate(Tinter(), least).scores
+
+
+@pytest.mark.parametrize(("net", "side", "layers"), [("alex", 31, 12), ("vgg", 16, 30)])
+def test_the_smallest_side_is_what_the_network_takes(net, side, layers):
+    models = pytest.importorskip("torchvision.models")
+    with torch.device("meta"):
+        network = {"alex": models.alexnet, "vgg": models.vgg16}[net]().features[:layers]
+        least, less = torch.zeros(1, 3, side, side + 1), torch.zeros(1, 3, side + 1, side - 1)
+    network(large_enough(least, net, ""))
+    with pytest.raises(UsageError, match=f"LPIPS .{net}. needs images of {side}×{side} "):
+        large_enough(less, net, "")
+    with pytest.raises(RuntimeError):
+        network(less)

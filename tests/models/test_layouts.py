@@ -95,6 +95,7 @@ SMALL = {
     ),
 }
 FOLDING = {
+    "bicyclegan/shapes": "MODEL.GENERATOR.FOLD",
     "funit/shapes": "MODEL.DECODER.FOLD",
     "imaginaire_unit/shapes": "MODEL.DECODER.FOLD",
     "munit/shapes": "MODEL.DECODER.FOLD",

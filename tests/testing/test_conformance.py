@@ -168,7 +168,15 @@ VARIANTS = (
     "discriminator:unet",
 )
 """Made of blocks that others are checked with, too: all their checks together take long."""
-SLOW = ("model:cyclegan_noise:", "model:drit:", "decoder:drit", "content_encoder:drit:")
+SLOW = (
+    "model:cyclegan_noise:",
+    "model:drit:",
+    "decoder:drit",
+    "content_encoder:drit:",
+    "content_encoder:residual:compiles",
+    "discriminator:content:compiles",
+)
+"""The same of recipes and parts of recipes that others stand for, by a check's name."""
 
 
 def marked(check: Check) -> object:
