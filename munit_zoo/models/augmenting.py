@@ -1,9 +1,9 @@
 """What discriminators see through: augmentations, as part of a recipe's graph.
 
 A config's AUGMENT gives each discriminator an augmentation, a network of the model without weights
-(`augment.…`), whose state is saved with the others. Each tensor that a discriminator computes from
-images then has a further argument, the random input that decides how they are augmented: drawn for
-each sample as a function of seed and iteration, and anew for each update.
+(`seen_through.…`), whose state is saved with the others. Each tensor that a discriminator computes
+from images then has a further argument, the random input that decides how they are augmented: drawn
+for each sample as a function of seed and iteration, and anew for each update.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # which build on this module
 
 __all__ = ["PLACE", "augment", "augmented_nodes", "judges", "see_through", "watchers"]
 
-PLACE = "augment"
-"""Where a model has its augmentations, and what their random inputs begin with."""
+PLACE = "seen_through"
+"""Where a model has its augmentations; no recipe's own attribute is called so."""
 
 
 def judges(model: TranslationModel) -> list[str]:
@@ -66,7 +66,7 @@ def augmented_nodes(model: TranslationModel, found: Look) -> list[str]:
         if any(path in keys for path, _ in found.calls.get(name, ()))
         and any(_is_image(found.values.get(argument), shapes) for argument in node.arguments)
     ]
-    if keys and not nodes:
+    if keys and not nodes and not found.failures:  # of which the rehearsal says what failed
         raise GraphError(
             f"AUGMENT: no discriminator of {type(model).__name__} sees images; set it to "
             "{NAME: none}"
@@ -80,7 +80,7 @@ def see_through(model: TranslationModel, nodes: Collection[str]) -> None:
     if not nodes:
         return
     numbers = max(int(getattr(model.get_submodule(path), "numbers", 0)) for path in keys.values())
-    draws = {name: f"{PLACE}_{name}" for name in nodes}
+    draws = {name: f"augment_{name}" for name in nodes}
     for name, drawn in draws.items():
         node = graph.nodes[name]
         graph.inputs[drawn] = Draw("uniform", (numbers,))

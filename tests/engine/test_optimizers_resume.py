@@ -106,7 +106,7 @@ def test_a_run_goes_on_exactly(tmp_path, tiny):
         assert all(torch.equal(first[name], second[name]) for name in first)
     assert one.facts.get("groups") == two.facts.get("groups")
     assert one.facts["groups"]  # lamb counts its steps there
-    p = one.part("networks")["augment.before_a_discriminator.probability"]
+    p = one.part("networks")["seen_through.before_a_discriminator.probability"]
     assert p != 0.5
     assert "schedules count epochs, of 2 iterations each: 2 in all" in told.notes
     lines = [json.loads(line) for line in (whole / "log.jsonl").open()]

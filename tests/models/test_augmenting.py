@@ -55,7 +55,7 @@ def test_discriminators_see_augmented_images_and_generators_learn_through_it(pla
     )
     training.step(inputs, 0, rate=0.0)
     hook.remove()
-    through = model.augment.before_b_discriminator
+    through = model.seen_through.before_b_discriminator
     x_ab = model.b.decoder(model.a.content_encoder(inputs["x_a"]), inputs["z_b'"])
     expected = (
         through(x_ab, inputs["augment_d_ab'"]),
@@ -103,7 +103,7 @@ def test_the_probability_adapts_and_counts_from_the_losses_middle(tiny):
             parameter.data.zero_()
         for scale in getattr(training.model, domain).discriminator.scales:
             scale[-1].bias.data.fill_(bias)
-    through = training.model.augment
+    through = training.model.seen_through
     for iteration in range(2):
         training.step(fed(training, iteration), iteration, rate=0.0)
     assert float(through.before_a_discriminator.probability) == pytest.approx(0.5)
@@ -140,7 +140,7 @@ def test_only_the_networks_that_are_named(tiny):
         return rehearse(config, SIZES).objective
 
     one = rehearsed("a_discriminator")
-    assert set(one.model.augment) == {"before_a_discriminator"}
+    assert set(one.model.seen_through) == {"before_a_discriminator"}
     drawn = {name.rstrip("'") for name in one.inputs if name.startswith("augment")}
     assert drawn == {"augment_d_a", "augment_d_ba"}
     with pytest.raises(ConfigError, match="has no discriminator 'a_discriminatr'. Did you mean"):
@@ -151,7 +151,9 @@ def test_only_the_networks_that_are_named(tiny):
 def test_none_changes_nothing(tiny):
     plain = rehearse(load_config("munit/shapes", *tiny), SIZES)
     assert not [name for name in plain.objective.graph.inputs if name.startswith("augment")]
-    assert not [path for path in plain.objective.planner.networks if path.startswith("augment")]
+    assert not [
+        path for path in plain.objective.planner.networks if path.startswith("seen_through")
+    ]
 
 
 @pytest.mark.slow
