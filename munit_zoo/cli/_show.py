@@ -310,8 +310,8 @@ def _lines(tree: Mapping[str, object], prefix: str, depth: int = 0) -> Iterator[
 def config_check(chosen: argparse.Namespace) -> None:
     """`munit-zoo config check`: names, types, and one step's shapes on the meta device."""
     from munit_zoo.config import bind, domains_of
+    from munit_zoo.engine.contradictions import check_engine
     from munit_zoo.engine.runs import resolve_config
-    from munit_zoo.engine.setup import check_engine
     from munit_zoo.models import rehearse, smallest_size
 
     resolved = resolve_config(chosen.config, chosen.overrides)

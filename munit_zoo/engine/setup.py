@@ -32,6 +32,7 @@ from munit_zoo.engine.acceleration import (
     set_rate,
 )
 from munit_zoo.engine.changes import INEXACT, Change, changes
+from munit_zoo.engine.contradictions import check_engine
 from munit_zoo.engine.devices import allow_unused_parameters
 from munit_zoo.engine.logs import by_term
 from munit_zoo.engine.runs import Run, find_snapshot, plugin_records
@@ -336,25 +337,6 @@ def _counts_epochs(config: Config) -> bool:
     """Whether a schedule, of rates or of a term's weight, counts in epochs."""
     nodes = [config.OPTIM.SCHEDULE, *(term.SCHEDULE for term in config.LOSSES.values())]
     return any(getattr(bind("schedule", node)(), "unit", "") == "epochs" for node in nodes)
-
-
-def check_engine(config: Config, processes: int = 1) -> None:
-    """Raises UsageError where keys of ENGINE contradict each other.
-
-    processes: that share a batch.
-    """
-    engine = engine_settings(config)
-    if engine.batch_size % (processes * engine.accumulate) and not engine.batch_size % processes:
-        share = engine.batch_size // processes
-        raise UsageError(
-            f"a batch of {share} cannot be computed in {engine.accumulate} equal parts: change "
-            "ENGINE.BATCH_SIZE or ENGINE.ACCUMULATE"
-        )
-    if engine.keep_best is not None and engine.log_every > engine.snapshot_every > 0:
-        raise UsageError(
-            f"ENGINE.KEEP_BEST compares what is logged between snapshots: ENGINE.LOG_EVERY "
-            f"({engine.log_every}) must be at most ENGINE.SNAPSHOT_EVERY ({engine.snapshot_every})"
-        )
 
 
 def _check_best(config: Config, objective: Objective) -> None:
