@@ -171,7 +171,8 @@ def find_config(source: str) -> tuple[Path, str]:
         label = f"{'' if shelf.distribution == CORE else shelf.distribution + ':'}{name}.yaml"
         return path, label
     known = list_configs()
-    hint = suggest(source, known) or f"Shipped: {', '.join(known)}."
+    folders = dict.fromkeys(f"{name.partition('/')[0]}/…" for name in known)
+    hint = suggest(source, known) or f"`munit-zoo list configs` has: {', '.join(folders)}."
     message = f"no config is called {quoted(source)}. {hint} A file's path ends in .yaml."
     for shelf in looked:
         if shelf.problem:

@@ -90,7 +90,7 @@ def _without_pretrained(node: Mapping[str, object], path: str) -> Iterator[str]:
     for key, value in node.items():
         if isinstance(value, Mapping):
             yield from _without_pretrained(value, f"{path}.{key}")
-        elif key == "PRETRAINED" and value is True:
-            yield f"{path}.{key}=false"
+        elif value and (key == "PRETRAINED" or (key == "WEIGHTS" and "PRETRAINED" in node)):
+            yield f"{path}.{key}={'false' if key == 'PRETRAINED' else 'null'}"
             if node.get("NORMALISE", False) is None:  # which means: as PRETRAINED
                 yield f"{path}.NORMALISE=true"

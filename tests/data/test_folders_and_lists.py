@@ -247,7 +247,7 @@ def test_domains_that_there_are_not(setting: str):
         ImageFolder(DOG, "train", root="/data", **{setting: {"DOGE": values.get(setting, "/x")}})
     assert str(caught.value) == (
         f"DATA.{setting.upper()}.DOGE: there is no such domain; DOMAINS has CAT, DOG, FOX. "
-        "Did you mean 'DOG'?"
+        f"Did you mean 'DOG'? DATA.{setting.upper()}.DOGE=null takes away what a base has set."
     )
 
 

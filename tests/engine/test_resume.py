@@ -362,14 +362,17 @@ def test_snapshots_of_before_are_resumed_exactly_and_loaded(run, tmp_path, whole
 def test_a_model_is_loaded_without_judges_and_without_asking_for_pretrained_weights(
     tmp_path, tiny, monkeypatch
 ):
-    from munit_zoo.blocks import timm_encoders
+    from munit_zoo.blocks import timm_backbones
 
-    def offline(model: str, options: Any, *, pretrained: bool = False) -> torch.nn.Module:
+    def offline(
+        model: str, options: Any, *, pretrained: bool = False, state: Any = None
+    ) -> torch.nn.Module:
         assert not pretrained
+        assert state is None
         return create(model, options)
 
-    create = timm_encoders._create
-    monkeypatch.setattr(timm_encoders, "_create", offline)
+    create = timm_backbones._create
+    monkeypatch.setattr(timm_backbones, "_create", offline)
     network = "MODEL.CONTENT_ENCODER={{NAME: timm, MODEL: resnet10t, OUT_INDEX: 1, PRETRAINED: {}}}"
     kept = [o for o in tiny if "CONTENT_ENCODER" not in o]
     normalise = "MODEL.CONTENT_ENCODER.NORMALISE=true"
@@ -386,6 +389,19 @@ def test_a_model_is_loaded_without_judges_and_without_asking_for_pretrained_weig
     z = torch.zeros(1, 1, 4)
     expected = model.eval().translate(x, "b", z)
     torch.testing.assert_close(loaded.translate(x, "b", z), expected)
+
+
+def test_a_model_is_loaded_where_the_file_of_its_backbone_is_gone(tmp_path, tiny):
+    network = "MODEL.CONTENT_ENCODER={{NAME: timm, MODEL: resnet10t, OUT_INDEX: 1, WEIGHTS: {}}}"
+    kept = [o for o in tiny if "CONTENT_ENCODER" not in o]
+    normalise = "MODEL.CONTENT_ENCODER.NORMALISE=true"
+    plain = resolve("munit/shapes", [*kept, network.format("null"), normalise])
+    model = create_model(plain.config)
+    gone = network.format(tmp_path / "gone.safetensors")
+    Run.create(tmp_path / "run", resolve("munit/shapes", [*kept, gone]), {})
+    state = TrainingState(model, list(model.networks()), iteration=1)
+    Run(tmp_path / "run").save(state.capture(), {})
+    assert mz.load_model(tmp_path / "run").a.content_encoder.backbone.normalise
 
 
 def test_two_trainings_in_one_folder(run):

@@ -86,7 +86,9 @@ def test_hyperparameters():
     assert config.DOMAINS.A.CHANNELS == 1
     assert config.DATA.NAME == "image_folder"
     assert (config.DATA.ROOT, config.DATA.SIZE, config.DATA.CROP) == ("./datasets/x", 24, (16, 24))
-    assert config.OPTIM.SCHEDULE == {"NAME": "step", "EVERY": 100_000, "GAMMA": 0.5}
+    schedule = config.OPTIM.SCHEDULE
+    assert (schedule.NAME, schedule.EVERY, schedule.GAMMA) == ("step", 100_000, 0.5)
+    assert (schedule.UNIT, schedule.EARLY) == ("iterations", True)
     assert (config.ENGINE.ITERATIONS, config.ENGINE.BATCH_SIZE, config.ENGINE.WORKERS) == (
         500,
         2,
