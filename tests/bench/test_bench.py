@@ -114,10 +114,14 @@ def test_components_are_found_by_pattern():
     ("overrides", "gflop"),
     [  # the cost model of an iteration at batch 1, counted by hand from the networks' shapes
         (("ENGINE.SHARE=none", "MODEL.DECODER.FOLD=false"), 2203),
-        (("ENGINE.SHARE=derived", "MODEL.DECODER.FOLD=false"), 2106),
+        pytest.param(
+            ("ENGINE.SHARE=derived", "MODEL.DECODER.FOLD=false"), 2106, marks=pytest.mark.slow
+        ),
         (("ENGINE.SHARE=derived",), 1629),
         (("ENGINE.SHARE=fakes",), 1510),
-        (("ENGINE.SHARE=derived", "LOSSES.CYCLE_RECON.WEIGHT=10"), 1986),
+        pytest.param(
+            ("ENGINE.SHARE=derived", "LOSSES.CYCLE_RECON.WEIGHT=10"), 1986, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_operations_are_those_of_the_cost_model(overrides, gflop):

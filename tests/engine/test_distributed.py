@@ -153,6 +153,7 @@ def test_two_processes_end_and_resume_together(tmp_path: Path, tiny):
     assert not (folder / f"images/a2b_{done + 1:08d}.png").exists()
 
 
+@pytest.mark.slow
 def test_an_image_that_one_process_cannot_use_ends_both_and_loses_nothing(tmp_path: Path, tiny):
     for domain in "AB":
         (tmp_path / f"train{domain}").mkdir()

@@ -45,7 +45,7 @@ def overrides(tiny) -> tuple[str, ...]:
     return (*tiny, "ENGINE.EMA=0.9", "ENGINE.ITERATIONS=5", "ENGINE.SNAPSHOT_EVERY=1")
 
 
-@pytest.mark.parametrize("recipe", ["munit", "unit"])
+@pytest.mark.parametrize("recipe", ["munit", pytest.param("unit", marks=pytest.mark.slow)])
 def test_resuming_from_any_snapshot_is_bit_exact(tmp_path, overrides, tiny_unit, recipe):
     if recipe == "unit":
         overrides = (*tiny_unit, "ENGINE.EMA=0.9", "ENGINE.ITERATIONS=5", "ENGINE.SNAPSHOT_EVERY=1")

@@ -226,6 +226,7 @@ def test_the_table_of_all_scores(reports):
     assert report.protocol["judges"]["seed"] == 0
 
 
+@pytest.mark.slow
 def test_the_adversarial_track(cache):
     """The hue is content there: both factors are asked for."""
     data = {n: Shapes(Domain(n), "test", test_count=60, track="adversarial") for n in "ab"}

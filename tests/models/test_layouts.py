@@ -163,7 +163,7 @@ SLOW = ("bicyclegan/shapes", "drit/shapes", "funit/shapes", "imaginaire_unit/sha
 RECIPES = [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in SMALL]
 
 
-@pytest.mark.parametrize("batch", [1, 2, 3])
+@pytest.mark.parametrize("batch", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_steps_gradients_are_those_of_the_plain_form(recipe, batch):
     fold = FOLDING.get(recipe)

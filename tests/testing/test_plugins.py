@@ -209,6 +209,7 @@ def test_others_are_not_hurt(site):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -226,6 +227,7 @@ def test_the_error_names_who_and_why(site, name, message):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["zoo-two:twice", "instance", "zoo-cuckoo:instance", "decorated"])
 def test_what_can_be_used(site, name):
     done = check_norm(site, name)
