@@ -98,13 +98,15 @@ def variants(kind: str) -> list[str]:
 
 
 def choices(recipe: str) -> list[Choice]:
-    """Each variant of each slot of a recipe, but what is there already."""
-    return [
-        (path, kind, name)
-        for path, kind, there in slots(recipe)
-        for name in variants(kind)
-        if name != there
-    ]
+    """Each variant of each slot of a recipe, but what is there already; of the slots inside of its
+    parts (norms, activations) two, drawn."""
+    found: list[Choice] = []
+    for path, kind, there in slots(recipe):
+        others = [name for name in variants(kind) if name != there]
+        if path.count(".") > 1:
+            others = random.Random(path + recipe).sample(others, min(2, len(others)))
+        found += [(path, kind, name) for name in others]
+    return found
 
 
 def overrides(recipe: str, chosen: list[Choice]) -> list[str]:
