@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,20 +17,20 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def campaigns():
-    spec = importlib.util.spec_from_file_location("faults", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.CAMPAIGNS
+def problems(name: str, count: int, seed: int) -> str:
+    """What a campaign finds. In a process of its own: its trainings are forks, which autograd
+    refuses of a process that has used its threads."""
+    command = [sys.executable, str(SCRIPT), name, "--kills", str(count), "--seed", str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ["kills", "damage"])
-def test_nothing_is_lost(campaigns, tmp_path, name):
-    assert campaigns[name](tmp_path, 3, 0)["problems"] == []
+def test_nothing_is_lost(name):
+    assert problems(name, 3, 0) == ""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["kills", "signals", "disk", "folders", "readers"])
-def test_nothing_is_lost_in_many_cases(campaigns, tmp_path, name):
-    assert campaigns[name](tmp_path, 20, 1)["problems"] == []
+def test_nothing_is_lost_in_many_cases(name):
+    assert problems(name, 20, 1) == ""

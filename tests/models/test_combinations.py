@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from munit_zoo.bench.plan import Arm
-from munit_zoo.bench.work import build_work
 from munit_zoo.config import domains_of, list_configs, load_config
+from munit_zoo.engine.acceleration import in_format
+from munit_zoo.engine.devices import make_fabric
+from munit_zoo.engine.step import Trainer, build_optimizers
 from munit_zoo.errors import ConfigError, ContractError, GraphError, MunitZooError
-from munit_zoo.models import rehearse
+from munit_zoo.models import assemble, rehearse
 from munit_zoo.registry import MODELS, registry
+from munit_zoo.testing.recipes import random_inputs
 
 SIDE = 64
 DIM = 8
@@ -99,12 +102,12 @@ def variants(kind: str) -> list[str]:
 
 def choices(recipe: str) -> list[Choice]:
     """Each variant of each slot of a recipe, but what is there already; of the slots inside of its
-    parts (norms, activations) two, drawn."""
+    parts (norms, activations) one, drawn."""
     found: list[Choice] = []
     for path, kind, there in slots(recipe):
         others = [name for name in variants(kind) if name != there]
         if path.count(".") > 1:
-            others = random.Random(path + recipe).sample(others, min(2, len(others)))
+            others = random.Random(path + recipe).sample(others, min(1, len(others)))
         found += [(path, kind, name) for name in others]
     return found
 
@@ -128,7 +131,8 @@ def refusal(recipe: str, chosen: list[Choice], *, train: bool) -> str | None:
     refused: MunitZooError | None = None
     try:
         config = load_config(base, *own)
-        rehearse(config, {domain.name: (SIDE, SIDE) for domain in domains_of(config)})
+        sizes = {domain.name: (SIDE, SIDE) for domain in domains_of(config)}
+        built = assemble(config, sizes) if train else rehearse(config, sizes)
     except (ConfigError, ContractError, GraphError) as error:
         refused = error
     if refused is not None:
@@ -137,10 +141,19 @@ def refusal(recipe: str, chosen: list[Choice], *, train: bool) -> str | None:
         assert not any(word in reason for word in (*NOT_OURS, *MISTAKES)), f"{own}: {reason}"
         return reason
     if train:
-        arm = Arm(base, "train", 2, SIDE, "fp32", overrides=tuple(own))
-        parts: Any = build_work(arm, torch.device("cpu")).call()
+        parts = step(*built)
         assert all(bool(torch.isfinite(value).all()) for value in parts.values()), own
     return None
+
+
+def step(model: Any, objective: Any, rehearsal: Any) -> dict[str, Tensor]:
+    """An iteration on random inputs, by what `train` builds."""
+    fabric, layout = make_fabric("cpu", "fp32"), torch.channels_last
+    model.train().to(memory_format=layout)
+    groups = build_optimizers(config, model, objective)
+    meta = {slot: rehearsal.found.values[slot.rstrip("'")] for slot in objective.inputs}
+    inputs = random_inputs(model, meta, 2, lambda *shape: torch.rand(shape) * 2 - 1)
+    return Trainer(fabric, model, objective, groups).step(in_format(inputs, layout), 0)
 
 
 def combinations(count: int, seed: int) -> Iterator[tuple[str, list[Choice]]]:
@@ -173,7 +186,7 @@ def test_each_variant_of_each_slot_trains_or_is_refused(recipe, path, kind, name
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "chosen"), [*combinations(100, seed=1)])
+@pytest.mark.parametrize(("recipe", "chosen"), [*combinations(60, seed=1)])
 def test_full_combinations_train_or_are_refused(recipe, chosen):
     refusal(recipe, chosen, train=True)
 
@@ -191,5 +204,9 @@ def test_each_network_goes_with_some_recipe(kind, name):
         for path, known, _ in slots(recipe)
         if known == kind
     ]
-    reasons = [refusal(recipe, [choice], train=False) for recipe, choice in places]
-    assert None in reasons, "\n".join(map(str, reasons))
+    reasons = []
+    for recipe, choice in places:
+        reasons.append(refusal(recipe, [choice], train=False))
+        if reasons[-1] is None:
+            return
+    pytest.fail("\n".join(map(str, reasons)))
