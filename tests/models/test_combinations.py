@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from munit_zoo.config import domains_of, list_configs, load_config
+from munit_zoo.config import Config, domains_of, list_configs, load_config
 from munit_zoo.engine.acceleration import in_format
 from munit_zoo.engine.devices import make_fabric
 from munit_zoo.engine.step import Trainer, build_optimizers
@@ -141,12 +141,12 @@ def refusal(recipe: str, chosen: list[Choice], *, train: bool) -> str | None:
         assert not any(word in reason for word in (*NOT_OURS, *MISTAKES)), f"{own}: {reason}"
         return reason
     if train:
-        parts = step(*built)
+        parts = step(config, *built)
         assert all(bool(torch.isfinite(value).all()) for value in parts.values()), own
     return None
 
 
-def step(model: Any, objective: Any, rehearsal: Any) -> dict[str, Tensor]:
+def step(config: Config, model: Any, objective: Any, rehearsal: Any) -> dict[str, Tensor]:
     """An iteration on random inputs, by what `train` builds."""
     fabric, layout = make_fabric("cpu", "fp32"), torch.channels_last
     model.train().to(memory_format=layout)
