@@ -334,6 +334,7 @@ def test_scales_and_layers_out_of_range():
             MultiscalePatchDiscriminator(3, **{key: 0})
 
 
+@pytest.mark.slow
 def test_the_generators_compile_as_one_graph():
     class Translator(torch.nn.Module):
         def __init__(self) -> None:

@@ -75,6 +75,7 @@ def test_cyclegan(tmp_path, capsys):
     assert config.DATA.ROOT == "./datasets/maps"
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 def test_cyclegan_trains_on_from_it(tmp_path, capsys):
     folder = checkpoint("cyclegan")
@@ -251,6 +252,7 @@ def starganv2_outputs(
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 def test_starganv2_averages_alone_as_published(tmp_path, capsys):
     folder = checkpoint("starganv2")

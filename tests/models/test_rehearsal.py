@@ -131,6 +131,7 @@ def test_sides_are_multiples_of_the_stride(tiny):
         rehearse(config, {"a": (18, 17), "b": (20, 16)})
 
 
+@pytest.mark.slow
 def test_a_size_that_is_too_small_and_the_smallest_that_works():
     config = load_config("munit/edges2shoes")
     with pytest.raises(GraphError, match="A 32×32, B 32×32"):

@@ -72,6 +72,7 @@ def test_a_new_plugin_of_every_kind_passes_its_tests_untouched(tmp_path):
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 150
 
 
+@pytest.mark.slow
 def test_a_new_plugin_may_ship_configs_alone(tmp_path):
     write_plugin("my-sets", tmp_path, ["configs"])
     install(tmp_path / "my-sets", tmp_path / "site")
@@ -234,6 +235,7 @@ def test_what_can_be_used(site, name):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_made_with_an_uninstalled_plugin(site, tmp_path, tiny):
     run_folder = tmp_path / "run"
     norm = ["MODEL.DECODER.UPSAMPLE_NORM.NAME=zoo-one:twice", "ENGINE.ITERATIONS=1"]
@@ -269,6 +271,7 @@ def test_doctor_explains_each(site):
         assert text in done.stdout, done.stdout
 
 
+@pytest.mark.slow
 def test_the_environment_chooses_plugins(site):
     assert check_norm(site, "zoo-two:twice", MUNIT_ZOO_PLUGINS="zoo-one").returncode == 2
     assert check_norm(site, "twice", MUNIT_ZOO_PLUGINS="zoo-one").returncode == 0
@@ -280,6 +283,7 @@ def test_the_environment_chooses_plugins(site):
     assert absent.returncode == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", [("list",), ("describe", "loss", "l1"), ("config", "show", "munit/shapes")]
 )
