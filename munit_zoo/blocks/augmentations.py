@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -12,11 +12,16 @@ from munit_zoo.blocks._checks import at_least
 from munit_zoo.errors import ContractError
 from munit_zoo.registry.ranges import Fraction, NonEmpty, Positive
 
-__all__ = ["AdaptiveDiffAugment", "DiffAugment", "NoAugmentation"]
+__all__ = [
+    "AdaptiveDiffAugment",
+    "DiffAugment",
+    "NoAugmentation",
+    "Policy",
+    "augmented",
+    "numbers_of",
+]
 
 Policy = Literal["color", "translation", "cutout"]
-# uniform numbers that a policy takes of a sample; the first of them decides whether it is applied
-_NUMBERS = {"color": 4, "translation": 3, "cutout": 3}
 
 
 class NoAugmentation(nn.Module):
@@ -37,48 +42,20 @@ class _Policies(nn.Module):
         super().__init__()
         if len(set(policies)) != len(policies):
             raise ContractError(f"POLICIES names one twice: {', '.join(policies)}")
-        self.policies, self.shift, self.cut = tuple(policies), shift, cut
-        self.numbers = sum(_NUMBERS[policy] for policy in policies)
+        self.policies = tuple(policies)
+        self.shares = {"translation": (shift,), "cutout": (cut,)}
+        # one more for each: whether it is applied
+        self.numbers = len(policies) + numbers_of(policies)
 
     def forward(self, x: Tensor, numbers: Tensor) -> Tensor:
         first = 0
         for policy in self.policies:
-            chance, *rest = numbers[:, first : first + _NUMBERS[policy], None, None, None].unbind(1)
-            first += _NUMBERS[policy]
-            x = getattr(self, f"_{policy}")(x, chance < self.probability, *rest)
+            last = first + 1 + numbers_of([policy])
+            chance, *u = numbers[:, first:last, None, None, None].unbind(1)
+            changed = _CHANGES[policy](x, *u, *self.shares.get(policy, ()))
+            x = torch.where(chance < self.probability, changed.to(x.dtype), x)
+            first = last
         return x
-
-    def _color(
-        self, x: Tensor, on: Tensor, bright: Tensor, vivid: Tensor, strong: Tensor
-    ) -> Tensor:
-        y = x.to(bright.dtype) + (bright - 0.5)
-        mean = y.mean(dim=1, keepdim=True)
-        y = (y - mean) * (2 * vivid) + mean
-        mean = y.mean(dim=(1, 2, 3), keepdim=True)
-        y = (y - mean) * (strong + 0.5) + mean
-        return torch.where(on, y.to(x.dtype), x)
-
-    def _translation(self, x: Tensor, on: Tensor, down: Tensor, right: Tensor) -> Tensor:
-        for dim, number in ((2, down), (3, right)):
-            size = x.shape[dim]
-            most = int(size * self.shift + 0.5)
-            steps = torch.where(on, _whole(number, 2 * most + 1) - most, 0)
-            places = _along(dim, size, x.device)
-            origin = places - steps
-            inside = (origin >= 0) & (origin < size)
-            index = origin.clamp(0, size - 1).expand(x.shape)
-            x = torch.gather(x, dim, index) * inside.to(x.dtype)
-        return x
-
-    def _cutout(self, x: Tensor, on: Tensor, down: Tensor, right: Tensor) -> Tensor:
-        inside = on
-        for dim, number in ((2, down), (3, right)):
-            size = x.shape[dim]
-            side = int(size * self.cut + 0.5)
-            start = _whole(number, size + 1 - side % 2) - side // 2
-            places = _along(dim, size, x.device)
-            inside = inside & (places >= start) & (places < start + side)
-        return x * (~inside).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"{', '.join(self.policies)}"
@@ -176,6 +153,64 @@ class AdaptiveDiffAugment(_Policies):
         self.probability.copy_(torch.where(due, moved, self.probability))
         for counter in (self.signs, self.judged):
             counter.copy_(torch.where(due, torch.zeros_like(counter), counter))
+
+
+# The policies, of uniform numbers (N, 1, 1, 1) in [0, 1)
+
+
+def numbers_of(policies: Iterable[str]) -> int:
+    """How many uniform numbers an image takes in `augmented`."""
+    return sum({"color": 3, "translation": 2, "cutout": 2}[name] for name in policies)
+
+
+def augmented(x: Tensor, numbers: Tensor, policies: Sequence[str]) -> Tensor:
+    """Images changed by DiffAugment's policies in turn, as published: each applied, always.
+
+    x: (N, C, H, W). numbers: (N, `numbers_of(policies)`) in [0, 1), used from the left.
+    """
+    first = 0
+    for name in policies:
+        last = first + numbers_of([name])
+        x = _CHANGES[name](x, *numbers[:, first:last, None, None, None].unbind(1)).to(x.dtype)
+        first = last
+    return x
+
+
+def _color(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
+    y = x.to(brightness.dtype) + (brightness - 0.5)
+    mean = y.mean(dim=1, keepdim=True)
+    y = (y - mean) * (2 * saturation) + mean
+    mean = y.mean(dim=(1, 2, 3), keepdim=True)
+    return (y - mean) * (contrast + 0.5) + mean
+
+
+def _translation(x: Tensor, down: Tensor, right: Tensor, shift: float = 0.125) -> Tensor:
+    for dim, number in ((2, down), (3, right)):
+        size = x.shape[dim]
+        most = int(size * shift + 0.5)
+        origin = _along(dim, size, x.device) + _whole(number, 2 * most + 1) - most
+        inside = (origin >= 0) & (origin < size)
+        index = origin.clamp(0, size - 1).expand(x.shape)
+        x = torch.gather(x, dim, index) * inside.to(x.dtype)
+    return x
+
+
+def _cutout(x: Tensor, down: Tensor, right: Tensor, cut: float = 0.5) -> Tensor:
+    inside = torch.ones_like(down, dtype=torch.bool)
+    for dim, number in ((2, down), (3, right)):
+        size = x.shape[dim]
+        side = int(size * cut + 0.5)
+        start = _whole(number, size + 1 - side % 2) - side // 2
+        places = _along(dim, size, x.device)
+        inside = inside & (places >= start) & (places < start + side)
+    return x * (~inside).to(x.dtype)
+
+
+_CHANGES: Mapping[str, Callable[..., Tensor]] = {
+    "color": _color,
+    "translation": _translation,
+    "cutout": _cutout,
+}
 
 
 def _whole(number: Tensor, below: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -20,12 +19,8 @@ from munit_zoo.registry.ranges import Kernel, PositiveFloat, Scales, Width
 __all__ = [
     "ImaginaireResidualDiscriminator",
     "PyramidPatchDiscriminator",
-    "augmented",
-    "numbers_of",
     "shifted",
 ]
-
-Policy = Literal["color", "translation", "cutout"]
 
 
 class PyramidPatchDiscriminator(nn.Module):
@@ -237,73 +232,6 @@ class _Blur(nn.Module):
 
 
 # What discriminators are shown
-
-
-def numbers_of(policy: Iterable[str]) -> int:
-    """How many random numbers an image takes in `augmented`."""
-    return sum({"color": 3, "translation": 2, "cutout": 2}[name] for name in policy)
-
-
-def augmented(x: Tensor, numbers: Tensor, policy: Sequence[str]) -> Tensor:
-    """Images changed at random, differentiably (Zhao et al. 2020, DiffAugment).
-
-    x: (N, C, H, W). numbers: (N, `numbers_of(policy)`) in [0, 1), used from the left.
-    policy: in turn, `color`: brightness by up to ½, saturation to 0 … 2, contrast to ½ … 1½ times;
-    `translation` by up to an eighth of height and width, zeros outside; `cutout`: a rectangle of
-    half of each, set to zero.
-    """
-    first = 0
-    for name in policy:
-        count = numbers_of([name])
-        u = numbers[:, first : first + count].to(x.dtype)[..., None, None, None]
-        x = _CHANGES[name](x, *u.unbind(dim=1))
-        first += count
-    return x
-
-
-def _color(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
-    x = x + brightness - 0.5
-    mean = x.mean(dim=1, keepdim=True)
-    x = (x - mean) * (2 * saturation) + mean
-    mean = x.mean(dim=(1, 2, 3), keepdim=True)
-    return (x - mean) * (contrast + 0.5) + mean
-
-
-def _translation(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    rows, inside_rows = _moved(x.shape[2], down)
-    columns, inside_columns = _moved(x.shape[3], right)
-    samples = torch.arange(len(x), device=x.device)[:, None, None]
-    moved = x.permute(0, 2, 3, 1)[samples, rows[:, :, None], columns[:, None, :]]
-    inside = (inside_rows[:, :, None] & inside_columns[:, None, :])[..., None]
-    return (moved * inside).permute(0, 3, 1, 2)
-
-
-def _moved(size: int, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each sample, from where its lines come, and whether that is inside: (N, size) each."""
-    most = int(size / 8 + 0.5)
-    steps = (u.flatten() * (2 * most + 1)).floor().long() - most
-    places = torch.arange(size, device=u.device) + steps[:, None]
-    return places.clamp(0, size - 1), (places >= 0) & (places < size)
-
-
-def _cutout(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    rows, columns = _cut(x.shape[2], down), _cut(x.shape[3], right)
-    return x * ~(rows[:, None, :, None] & columns[:, None, None, :])
-
-
-def _cut(size: int, u: Tensor) -> Tensor:
-    """Of each sample, which lines the rectangle covers: (N, size)."""
-    side = int(size / 2 + 0.5)
-    centre = (u.flatten() * (size + 1 - side % 2)).floor().long()[:, None]
-    places = torch.arange(size, device=u.device)
-    return (places >= centre - side // 2) & (places < centre - side // 2 + side)
-
-
-_CHANGES: Mapping[str, Callable[..., Tensor]] = {
-    "color": _color,
-    "translation": _translation,
-    "cutout": _cutout,
-}
 
 
 def shifted(x: Tensor, numbers: Tensor, most: float = 0.05) -> Tensor:

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from munit_zoo.blocks.imaginaire import Policy, augmented, numbers_of, shifted
+from munit_zoo.blocks.augmentations import Policy, augmented, numbers_of
+from munit_zoo.blocks.imaginaire import shifted
 from munit_zoo.domains import Domain
 from munit_zoo.errors import ContractError
 from munit_zoo.inputs import Draw, Image

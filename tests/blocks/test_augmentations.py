@@ -33,9 +33,9 @@ def test_translation_moves_each_image_its_own_way_and_leaves_zeros():
     augment = DiffAugment(policies=("translation",), shift=0.25)  # by 2 rows, 4 columns at most
     found = augment(x, numbers((0, 0, 0.999), (0, 0.5, 0.5), (0, 0.999, 0)))
     expected = torch.zeros_like(x)
-    expected[0, :, :6, 4:] = x[0, :, 2:, :12]  # up by 2, right by 4
+    expected[0, :, 2:, :12] = x[0, :, :6, 4:]  # what was 2 rows above and 4 columns to the right
     expected[1] = x[1]
-    expected[2, :, 2:, :12] = x[2, :, :6, 4:]
+    expected[2, :, :6, 4:] = x[2, :, 2:, :12]
     assert torch.equal(found, expected)
 
 

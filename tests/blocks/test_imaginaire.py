@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from munit_zoo.blocks.augmentations import augmented, numbers_of
 from munit_zoo.blocks.imaginaire import (
     ImaginaireResidualDiscriminator,
     PyramidPatchDiscriminator,
-    augmented,
-    numbers_of,
     shifted,
 )
 from munit_zoo.errors import GraphError
