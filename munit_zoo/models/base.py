@@ -13,7 +13,7 @@ from munit_zoo.domains import Domain
 from munit_zoo.errors import GraphError
 from munit_zoo.inputs import Draw, Input
 from munit_zoo.models.graph import Graph
-from munit_zoo.models.objective import place_term
+from munit_zoo.models.placing import place_term
 from munit_zoo.models.recipe import Translation, Update
 from munit_zoo.models.translation import Translator
 from munit_zoo.registry import TermUse

@@ -128,9 +128,9 @@ class Planner:
     """Turns a recipe's updates and the uses of its loss terms into code.
 
     calls: which networks each node calls, as a rehearsal found. stateful: those that keep state.
-    share: `derived` computes equal
-    versions once; `none` computes everything anew in each update, but what the recipe has `once`;
-    `fakes` redraws nothing, so that the updates also see the same random inputs.
+    share: `derived` computes equal versions once; `none` computes everything anew in each update,
+    but what the recipe has `once`; `fakes` redraws nothing, so that the updates also see the same
+    random inputs.
     """
 
     def __init__(

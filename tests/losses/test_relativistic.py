@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from munit_zoo.errors import GraphError
 from munit_zoo.losses.adversarial import LSGAN, NSGAN, WGAN, Hinge, RaGAN, RpGAN
 from munit_zoo.models import Critic, Fool, Term
-from munit_zoo.models.objective import place_term
+from munit_zoo.models.placing import place_term
 
 
 def logits(seed: int) -> list[torch.Tensor]:

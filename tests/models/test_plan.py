@@ -374,6 +374,20 @@ def test_a_lazy_term_counts_the_turns_of_its_update():
     assert acts == [1, 5]
 
 
+def test_turns_are_counted_where_a_method_says_when():
+    """In turn, after a jump ahead as on resuming, and after one back."""
+    judges, makes = Chain.updates
+    both = {**makes.terms, "mean": [("w",)]}
+    terms = [Term("adversarial", Logits()), Term("mean", Mean(), every=2)]
+    makes = Update(makes.name, makes.trains, both, every="due")
+    model = type("Chain", (Chain,), {"updates": (judges, makes), "due": lambda _, i: i % 3 == 0})
+    objective = objective_of(model(), terms, side=1)
+    for order in (range(13), (9, 12, 0, 3, 6)):
+        found = {i: objective.pattern(i) for i in order if i % 3 == 0}
+        assert all((1, "mean") in idle for i, (_, idle) in found.items() if i % 6)
+        assert not any(idle for i, (_, idle) in found.items() if not i % 6)
+
+
 def test_what_is_taken_where_the_update_before_rests():
     """It is made then with the draw of the update that takes it, which is an input, too."""
     _, makes = Chain.updates
