@@ -14,14 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from munit_zoo.config import (
-    Config,
-    Resolved,
-    bind,
-    domains_of,
-    engine_settings,
-    entry_of,
-)
+from munit_zoo.config import Config, Resolved, bind, domains_of, engine_settings, entry_of
 from munit_zoo.config.settings import EngineSettings
 from munit_zoo.data import Dataset
 from munit_zoo.data.stream import Batches, epoch_of, notes_of
